@@ -1,0 +1,118 @@
+# A chest X-ray screening service. `make help` lists what there is.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# CPU-only users whose registry would give a CUDA build of torch name PyTorch's own index here (see README).
+TORCH_INDEX_URL ?=
+TORCH := $(shell sed -n 's/^torch==/torch==/p' requirements/serve.txt)
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+ARTEFACTS := model_store/pneumonia.onnx model_store/contract.json
+HANDLER := $(wildcard handler/*.py)
+ENTRY := handler/pneumonia_handler.py
+MAR := model_store/pneumonia.mar
+MODEL_VERSION = $(shell sed -n 's/.*"model_version": "\(.*\)".*/\1/p' model_store/contract.json)
+
+DATA ?=
+OUT ?=
+RECIPE ?= finetune_all
+RUN ?= runs/$(RECIPE)
+WORKERS ?=
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# --- serving
+
+.PHONY: serve
+serve: $(VENV)/.serve $(MAR) ## Serve the model on port 7860 (HOST, PORT, WORKERS settable); Ctrl-C ends it
+	@$(if $(WORKERS),WORKERS=$(WORKERS)) exec $(BIN)/python -m proxy
+
+.PHONY: archive
+archive: $(MAR) ## Rebuild model_store/pneumonia.mar when weights, contract, handler or config changed
+
+# The handler is a package: the archiver flattens files, but takes a folder's contents as they are.
+$(MAR): $(ARTEFACTS) $(HANDLER) config/model-config.yaml requirements/handler.txt | $(VENV)/.serve
+	@rm -rf build/archive && mkdir -p build/archive/handler && \
+	  cp $(filter-out $(ENTRY),$(HANDLER)) build/archive/handler/
+	$(BIN)/torch-model-archiver --force --model-name pneumonia --version $(MODEL_VERSION) \
+	  --handler $(ENTRY) --requirements-file requirements/handler.txt \
+	  --config-file config/model-config.yaml --export-path model_store \
+	  --extra-files build/archive,model_store/pneumonia.onnx,model_store/contract.json
+
+.PHONY: scale
+scale: $(VENV)/.serve ## Set the number of workers of the running service: make scale WORKERS=3
+	@$(BIN)/python -m proxy.manage scale --workers $(or $(WORKERS),$(error say how many: make scale WORKERS=3))
+
+.PHONY: token
+token: $(VENV)/.serve ## Print the running service's token for TorchServe's inference API
+	@$(BIN)/python -m proxy.manage token
+
+# --- training
+
+.PHONY: data-report
+data-report: $(VENV)/.train ## Describe a folder of films: make data-report DATA=DIR OUT=DIR
+	@$(BIN)/python -m training.data_report --data $(call required,DATA) --out $(or $(OUT),out/data-report)
+
+.PHONY: train
+train: $(VENV)/.train ## Train: make train DATA=DIR RECIPE=finetune_last3 (goes on if it was begun)
+	@$(BIN)/python -m training.train --data $(call required,DATA) --recipe $(RECIPE) --out $(RUN) \
+	  $(if $(BACKBONE_WEIGHTS),--backbone-weights $(BACKBONE_WEIGHTS)) $(if $(SEED),--seed $(SEED))
+
+.PHONY: export
+export: $(VENV)/.train ## Make a run's model the one that ships: make export DATA=DIR RUN=runs/finetune_all
+	@$(BIN)/python -m training.export --run $(RUN)
+	@$(BIN)/python -m training.calibrate --run $(RUN) --data $(call required,DATA)
+	@$(BIN)/python -m training.reference
+
+.PHONY: evaluate
+evaluate: $(VENV)/.train ## Score films with the shipped model: make evaluate DATA=DIR OUT=DIR
+	@$(BIN)/python -m training.evaluate --data $(call required,DATA) --out $(or $(OUT),out/evaluation)
+
+# --- development
+
+.PHONY: test
+test: lint types $(MAR) ## Lint, check types, and run all tests
+	$(BIN)/python -m pytest
+
+.PHONY: lint
+lint: $(VENV)/.dev ## Check style and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+.PHONY: types
+types: $(VENV)/.dev ## Check types
+	$(BIN)/mypy
+
+.PHONY: clean
+clean: ## Remove what was built, but not the virtual environment, runs and results
+	rm -rf build $(MAR) .mypy_cache .ruff_cache .pytest_cache
+
+# --- set-up: one virtual environment, filled as far as a target needs it
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+# torch alone first: an index of CPU builds has not what the rest needs.
+$(VENV)/.torch: requirements/serve.txt | $(BIN)/python
+	$(PIP_INSTALL) $(TORCH) $(if $(TORCH_INDEX_URL),--index-url $(TORCH_INDEX_URL))
+	@touch $@
+
+$(VENV)/.serve: requirements/serve.txt requirements/handler.txt requirements/constraints.txt | $(VENV)/.torch
+	$(PIP_INSTALL) -r requirements/serve.txt
+	@touch $@
+
+$(VENV)/.train: requirements/train.txt $(VENV)/.serve
+	$(PIP_INSTALL) -r requirements/train.txt
+	@touch $@
+
+$(VENV)/.dev: requirements/dev.txt $(VENV)/.train
+	$(PIP_INSTALL) -r requirements/dev.txt
+	@touch $@
+
+required = $(or $($(1)),$(error $(1) is not set: see make help))
