@@ -1,0 +1,52 @@
+"""From logits to an answer: temperature, operating point, decision, warnings."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from handler.contract import Gate, ModelContract, OperatingPoint
+from handler.imaging import Facts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What a client is told of one film; the keys and their order are the public contract."""
+
+    prediction: str
+    """"NORMAL" or "PNEUMONIA"."""
+    p_pneumonia: float
+    """Calibrated, 0 to 1, four decimals."""
+    note: str
+
+
+def probabilities(logits: npt.NDArray[np.float32], *, temperature: float) -> npt.NDArray[np.float64]:
+    """Return p_pneumonia (B,) in [0, 1] from logits (B, 2).
+
+    Source: Guo et al., On Calibration of Modern Neural Networks, ICML 2017.
+    """
+    margin = (logits[:, 1] - logits[:, 0]).astype(np.float64) / temperature  # (B,)
+    return 0.5 * (1.0 + np.tanh(0.5 * margin))  # the logistic function, without overflow
+
+
+def answer(p_pneumonia: float, facts: Facts, *, contract: ModelContract, point: OperatingPoint) -> Answer:
+    """Decide one film at an operating point.
+
+    The threshold is compared with the four decimals that the client sees, so that an answer never contradicts itself.
+    """
+    p_pneumonia = round(p_pneumonia, 4)
+    prediction = contract.labels[int(p_pneumonia >= point.threshold)]
+    note = " ".join([contract.note, *warnings(facts, contract.gate)])
+    return Answer(prediction=prediction, p_pneumonia=p_pneumonia, note=note)
+
+
+def warnings(facts: Facts, gate: Gate) -> list[str]:
+    """Return what the input gate has to say of a film: one sentence a reason, most often none."""
+    said = []
+    if facts.colour > gate.max_colour:
+        said.append("Warning: a colour picture, not a radiograph.")
+    if facts.contrast < gate.min_contrast:
+        said.append("Warning: lower contrast than the films the model was trained on.")
+    if min(facts.width_px, facts.height_px) < gate.min_side_px:
+        said.append(f"Warning: smaller than {gate.min_side_px} pixels a side, detail is missing.")
+    return said
