@@ -1,0 +1,49 @@
+import random
+
+import pytest
+import torch
+
+from training.augment import RandomGamma, RandomJpeg, RandomNoise, RandomResampling, Transform, augmentation
+
+
+@pytest.fixture
+def film() -> torch.Tensor:
+    """A smooth film (1, 224, 224), uint8."""
+    ramp = torch.linspace(0, 255, 224)
+    return ((ramp[:, None] + ramp[None, :]) / 2).to(torch.uint8).unsqueeze(0)
+
+
+def test_none_leaves_the_film_as_it_is(film: torch.Tensor) -> None:
+    assert torch.equal(augmentation("none")(film), film)
+
+
+@pytest.mark.parametrize("strength", ["light", "strong"])
+def test_augmented_film_keeps_shape_and_type_and_varies(film: torch.Tensor, strength: str) -> None:
+    torch.manual_seed(0)
+    random.seed(0)
+    transform = augmentation(strength)  # type: ignore[arg-type]
+    changed = [transform(film) for _ in range(40)]
+    assert all(one.shape == (1, 224, 224) and one.dtype == torch.uint8 for one in changed)
+    assert not torch.equal(changed[0], changed[1])
+
+
+def test_same_seeds_give_the_same_films(film: torch.Tensor) -> None:
+    drawn = []
+    for _ in range(2):
+        torch.manual_seed(3)
+        random.seed(3)
+        drawn.append(augmentation("strong")(film))
+    assert torch.equal(*drawn)
+
+
+@pytest.mark.parametrize(
+    "transform",
+    [RandomGamma(1.5), RandomResampling(90), RandomJpeg(40, 95), RandomNoise(10)],
+    ids=lambda t: repr(t)[:-2],
+)
+def test_each_change_keeps_the_film_recognisable(film: torch.Tensor, transform: Transform) -> None:
+    random.seed(1)
+    torch.manual_seed(1)
+    changed = transform(film)
+    assert changed.dtype == torch.uint8
+    assert (changed.float() - film.float()).abs().mean() < 40

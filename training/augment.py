@@ -1,0 +1,118 @@
+"""Random changes to training films: what other clinics' detectors, exposures and exports do to a film.
+
+All act on one grey film, a uint8 tensor (1, 224, 224), in the worker processes of the loader.
+"""
+
+import io
+import math
+import random
+from collections.abc import Callable
+from typing import Literal
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torchvision.transforms import v2
+from torchvision.transforms.v2 import functional
+
+Transform = Callable[[Tensor], Tensor]
+
+
+class RandomGamma(torch.nn.Module):
+    """Exposure: raise the film, in [0, 1], to a log-uniform power between 1 / limit and limit."""
+
+    def __init__(self, limit: float) -> None:
+        super().__init__()
+        self.limit = math.log(limit)
+
+    def forward(self, film: Tensor) -> Tensor:
+        """Change one film (1, H, W)."""
+        gamma = math.exp(random.uniform(-self.limit, self.limit))  # noqa: S311
+        changed: Tensor = functional.adjust_gamma(film, gamma)
+        return changed
+
+
+class RandomResampling(torch.nn.Module):
+    """Resolution: shrink to between `low_px` and the full size with one kernel, and grow again with another."""
+
+    _KERNELS = (Image.Resampling.BOX, Image.Resampling.BILINEAR, Image.Resampling.BICUBIC, Image.Resampling.LANCZOS)
+
+    def __init__(self, low_px: int) -> None:
+        super().__init__()
+        self.low_px = low_px
+
+    def forward(self, film: Tensor) -> Tensor:
+        """Change one film (1, H, W)."""
+        image = Image.fromarray(film[0].numpy())
+        size_px = random.randint(self.low_px, image.width)  # noqa: S311
+        small = image.resize((size_px, size_px), random.choice(self._KERNELS))  # noqa: S311
+        return _tensor(small.resize(image.size, random.choice(self._KERNELS)))  # noqa: S311
+
+
+class RandomJpeg(torch.nn.Module):
+    """Compression: encode as a JPEG of a quality between `low` and `high`, and decode again."""
+
+    def __init__(self, low: int, high: int) -> None:
+        super().__init__()
+        self.low, self.high = low, high
+
+    def forward(self, film: Tensor) -> Tensor:
+        """Change one film (1, H, W)."""
+        file = io.BytesIO()
+        quality = random.randint(self.low, self.high)  # noqa: S311
+        Image.fromarray(film[0].numpy()).save(file, format="JPEG", quality=quality)
+        return _tensor(Image.open(file))
+
+
+class RandomNoise(torch.nn.Module):
+    """Grain: add Gaussian noise of a standard deviation up to `limit` grey levels."""
+
+    def __init__(self, limit: float) -> None:
+        super().__init__()
+        self.limit = limit
+
+    def forward(self, film: Tensor) -> Tensor:
+        """Change one film (1, H, W)."""
+        noise = torch.randn(film.shape) * random.uniform(0.0, self.limit)  # noqa: S311
+        return (film + noise).round_().clamp_(0, 255).to(torch.uint8)
+
+
+def augmentation(strength: Literal["none", "light", "strong"]) -> Transform:
+    """Return the transform of a recipe's `augmentation`."""
+    return _AUGMENTATIONS[strength]
+
+
+_BILINEAR = v2.InterpolationMode.BILINEAR
+
+_AUGMENTATIONS: dict[str, Transform] = {
+    "none": v2.Identity(),
+    "light": v2.Compose(
+        [
+            v2.RandomHorizontalFlip(),
+            v2.RandomAffine(degrees=7, translate=(0.05, 0.05), scale=(0.9, 1.1), interpolation=_BILINEAR),
+            v2.ColorJitter(brightness=0.1, contrast=0.1),
+        ]
+    ),
+    "strong": v2.Compose(
+        [
+            v2.RandomHorizontalFlip(),
+            v2.RandomResizedCrop(224, scale=(0.7, 1.0), ratio=(0.8, 1.25), antialias=True),
+            v2.RandomAffine(degrees=12, translate=(0.06, 0.06), scale=(0.85, 1.1), shear=6, interpolation=_BILINEAR),
+            RandomGamma(1.7),
+            v2.ColorJitter(brightness=0.25, contrast=0.35),
+            v2.RandomEqualize(p=0.05),
+            v2.RandomAutocontrast(p=0.2),
+            v2.RandomAdjustSharpness(2.5, p=0.2),
+            v2.RandomApply([v2.GaussianBlur(5, sigma=(0.3, 1.5))], p=0.2),
+            v2.RandomApply([RandomResampling(90)], p=0.3),
+            v2.RandomApply([RandomNoise(14.0)], p=0.3),
+            v2.RandomApply([RandomJpeg(35, 95)], p=0.5),
+            v2.RandomErasing(p=0.25, scale=(0.02, 0.15), value=0),
+        ]
+    ),
+}
+
+
+def _tensor(image: Image.Image) -> Tensor:
+    return torch.from_numpy(np.array(image)).unsqueeze(0)  # (1, H, W)

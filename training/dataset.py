@@ -1,0 +1,47 @@
+"""Films in memory as a torch data set, and the two loaders of a run."""
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from training.augment import Transform, augmentation
+from training.films import DecodedFilms
+from training.recipe import Recipe
+
+LOADER_WORKERS = 2
+"""Processes that augment: about 2 ms a film, against 25 ms for the step on two cores."""
+
+
+class FilmDataset(Dataset[tuple[Tensor, Tensor]]):
+    """Pairs of a film (1, 224, 224), uint8, and its label."""
+
+    def __init__(self, films: DecodedFilms, transform: Transform) -> None:
+        self._pixels: npt.NDArray[np.uint8] = films.pixels
+        self._labels: npt.NDArray[np.int64] = films.labels
+        self._transform = transform
+
+    def __len__(self) -> int:
+        return len(self._labels)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        film = torch.from_numpy(self._pixels[index]).unsqueeze(0)  # (1, 224, 224)
+        return self._transform(film), torch.tensor(self._labels[index])
+
+
+def train_loader(films: DecodedFilms, recipe: Recipe) -> DataLoader[tuple[Tensor, Tensor]]:
+    """Return shuffled, augmented batches; the last, partial one of an epoch is dropped."""
+    return DataLoader(
+        FilmDataset(films, augmentation(recipe.augmentation)),
+        batch_size=recipe.batch_size,
+        shuffle=True,
+        drop_last=True,
+        num_workers=LOADER_WORKERS,
+        persistent_workers=True,
+    )
+
+
+def validation_loader(films: DecodedFilms, recipe: Recipe) -> DataLoader[tuple[Tensor, Tensor]]:
+    """Return the films as the server sees them, in order."""
+    return DataLoader(FilmDataset(films, augmentation("none")), batch_size=2 * recipe.batch_size)

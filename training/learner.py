@@ -1,0 +1,71 @@
+"""The learning step as a LightningModule: loss, metrics, optimizer, schedule."""
+
+from typing import Any
+
+import torch
+from lightning import LightningModule
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
+from torchmetrics.classification import BinaryAUROC
+
+from training.model import PneumoniaNet, freeze
+from training.recipe import Recipe
+from training.schedule import warmup_then_cosine
+
+
+class Learner(LightningModule):
+    """Fine-tunes a PneumoniaNet by a recipe."""
+
+    def __init__(self, net: PneumoniaNet, recipe: Recipe, class_weights: Tensor | None) -> None:
+        """Wrap a network.
+
+        Args:
+            net: the network, with its pretrained weights.
+            recipe: how it learns.
+            class_weights: (2,), of the cross-entropy; None weighs the classes alike.
+        """
+        super().__init__()
+        self.net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.recipe = recipe
+        # A tuple, so that the blocks are not registered a second time.
+        self.frozen = tuple(freeze(net, trainable_blocks=recipe.trainable_blocks))
+        self.train_loss = nn.CrossEntropyLoss(weight=class_weights, label_smoothing=recipe.label_smoothing)
+        self.validation_loss = nn.CrossEntropyLoss()
+        self.validation_auc = BinaryAUROC()
+
+    def training_step(self, batch: tuple[Tensor, Tensor]) -> Tensor:
+        """Return the loss of one batch of films (B, 1, 224, 224), uint8, and labels (B,)."""
+        for block in self.frozen:
+            block.eval()  # a frozen block's batch norm must not drift
+        films, labels = batch
+        loss: Tensor = self.train_loss(self.net(films), labels)
+        self.log("train_loss", loss, prog_bar=True, on_step=False, on_epoch=True, batch_size=len(labels))
+        return loss
+
+    def validation_step(self, batch: tuple[Tensor, Tensor]) -> None:
+        """Score one batch of films (B, 1, 224, 224), uint8, and labels (B,)."""
+        films, labels = batch
+        logits = self.net(films).float()
+        self.validation_auc.update(logits[:, 1] - logits[:, 0], labels)
+        self.log("val_loss", self.validation_loss(logits, labels), prog_bar=True, batch_size=len(labels))
+        self.log("val_auc", self.validation_auc, prog_bar=True)
+
+    def configure_optimizers(self) -> Any:
+        """Return the optimizer and its schedule, a step at a time; batch norms and biases do not decay."""
+        learning = [parameter for parameter in self.net.parameters() if parameter.requires_grad]
+        groups = [
+            {"params": [p for p in learning if p.ndim > 1], "weight_decay": self.recipe.weight_decay},
+            {"params": [p for p in learning if p.ndim <= 1], "weight_decay": 0.0},
+        ]
+        kind = torch.optim.AdamW if self.recipe.optimizer == "adamw" else torch.optim.Adam
+        optimizer = kind(groups, lr=self.recipe.learning_rate)
+        steps = int(self.trainer.estimated_stepping_batches)
+        schedule = LambdaLR(
+            optimizer,
+            warmup_then_cosine(
+                steps=steps,
+                warmup_steps=int(steps * self.recipe.warmup_epochs / self.recipe.epochs),
+                final=self.recipe.final_learning_rate / self.recipe.learning_rate,
+            ),
+        )
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

@@ -1,0 +1,133 @@
+"""python -m training.train --data DIR --recipe NAME [--out DIR] [--backbone-weights FILE] [--seed N]
+
+Fine-tune MobileNetV2 on a folder of films. The run folder holds `config.yaml`, `metrics.csv` (a row an epoch),
+`curves.png`, `best.ckpt` (by validation AUC) and `last.ckpt`, from which the same command goes on after a kill.
+"""
+
+import argparse
+import dataclasses
+import logging
+from pathlib import Path
+
+import torch
+import yaml
+from lightning import Trainer, seed_everything
+from lightning.pytorch.callbacks import Callback, EMAWeightAveraging, ModelCheckpoint, TQDMProgressBar
+from torch import Tensor
+
+from training import cli
+from training.dataset import train_loader, validation_loader
+from training.errors import ArtefactError
+from training.films import DecodedFilms, data_digest, decode_films, find_films, split_by_patient, without_copies
+from training.learner import Learner
+from training.metrics_log import MetricsLog
+from training.model import PneumoniaNet, load_backbone
+from training.recipe import Recipe
+
+logger = logging.getLogger(__name__)
+
+RUNS = Path("runs")
+
+
+def main() -> None:
+    """Parse the command line and train."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--data", type=Path, required=True, help="folder {NORMAL,PNEUMONIA}/* or CSV path,label,patient"
+    )
+    parser.add_argument("--recipe", required=True, help="a name in config/training/, or a YAML file")
+    parser.add_argument("--out", type=Path, help="run folder (default: runs/RECIPE)")
+    parser.add_argument("--backbone-weights", type=Path, help="safetensors file (default: torchvision's download)")
+    parser.add_argument("--seed", type=int, help="instead of the recipe's")
+    args = parser.parse_args()
+    recipe = Recipe.load(args.recipe)
+    if args.seed is not None:
+        recipe = dataclasses.replace(recipe, seed=args.seed)
+    train(data=args.data, recipe=recipe, run=args.out or RUNS / recipe.name, backbone_weights=args.backbone_weights)
+
+
+def train(*, data: Path, recipe: Recipe, run: Path, backbone_weights: Path | None) -> None:
+    """Train into the folder `run`, going on from its last epoch if it was begun before.
+
+    Raises:
+        DataError: the films cannot be learned from.
+        ArtefactError: the pretrained weights, or the checkpoint to go on from, are of no use.
+    """
+    films = without_copies(decode_films(find_films(data)))
+    train_part, validation_part = split_by_patient(films, folds=recipe.folds, fold=recipe.fold, seed=0)
+    digest = data_digest(films, validation_part.tolist())
+    last = prepare_run(run, recipe=recipe, digest=digest)
+    learning, held_out = films.subset(train_part), films.subset(validation_part)
+    logger.info("%s: %d films to learn from, %d held out", recipe.name, len(learning.files), len(held_out.files))
+
+    seed_everything(recipe.seed, workers=True, verbose=False)
+    net = PneumoniaNet(dropout=recipe.dropout)
+    load_backbone(net, backbone_weights)
+    learner = Learner(net, recipe, _class_weights(learning) if recipe.class_weights else None)
+    trainer = _trainer(recipe, run)
+    try:
+        trainer.fit(
+            learner,
+            train_loader(learning, recipe),
+            validation_loader(held_out, recipe),
+            ckpt_path=last,
+            weights_only=False,  # our own run folder's file; it holds the optimizer's and the callbacks' state
+        )
+    except (RuntimeError, KeyError, EOFError, OSError) as exc:
+        if last is None:
+            raise
+        raise ArtefactError(f"{last}: cannot go on from this checkpoint: {exc}") from exc
+
+
+def prepare_run(run: Path, *, recipe: Recipe, digest: str) -> Path | None:
+    """Write the run's `config.yaml`, or check that it is the same; return the checkpoint to go on from, if any.
+
+    Raises:
+        ArtefactError: the folder holds a run of another recipe or of other films.
+    """
+    config = {"recipe": dataclasses.asdict(recipe), "data_sha256": digest}
+    path = run / "config.yaml"
+    if path.exists():
+        if yaml.safe_load(path.read_text(encoding="utf-8")) != config:
+            raise ArtefactError(f"{run}: holds a run of another recipe or of other films, name another folder")
+    else:
+        run.mkdir(parents=True, exist_ok=True)
+        path.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
+    last = run / "last.ckpt"
+    return last if last.exists() else None
+
+
+def _trainer(recipe: Recipe, run: Path) -> Trainer:
+    callbacks: list[Callback] = [
+        ModelCheckpoint(
+            dirpath=run, filename="best", monitor="val_auc", mode="max", save_last=True, enable_version_counter=False
+        ),
+        TQDMProgressBar(refresh_rate=10),
+        MetricsLog(run),
+    ]
+    if recipe.ema_decay:
+        callbacks.insert(0, EMAWeightAveraging(decay=recipe.ema_decay))
+    return Trainer(
+        max_epochs=recipe.epochs,
+        precision="bf16-mixed" if _has_bf16() else "32-true",
+        callbacks=callbacks,
+        logger=False,
+        num_sanity_val_steps=0,
+        gradient_clip_val=1.0,
+        enable_model_summary=False,
+    )
+
+
+def _has_bf16() -> bool:
+    """Tell whether bf16 is faster than fp32 here; on a CPU without the instructions it is emulated, and slower."""
+    return torch.cuda.is_available() or torch.cpu._is_avx512_bf16_supported()  # torch has no public way
+
+
+def _class_weights(films: DecodedFilms) -> Tensor:
+    """Return the weights (2,) that make both classes count alike."""
+    counts = torch.bincount(torch.from_numpy(films.labels), minlength=2)
+    return counts.sum() / (2.0 * counts)
+
+
+if __name__ == "__main__":
+    cli.run(main)
