@@ -1,0 +1,46 @@
+import numpy as np
+import pytest
+
+from handler.screening import probabilities
+from training.calibrate import balanced_threshold, fit_temperature, operating_point, rule_out_threshold
+from training.errors import DataError
+
+
+def test_temperature_of_overconfident_logits_is_found() -> None:
+    rng = np.random.default_rng(0)
+    margin = rng.normal(0.0, 2.0, 20_000)
+    labels = (rng.random(20_000) < 1 / (1 + np.exp(-margin))).astype(np.int64)
+    logits = np.stack([np.zeros_like(margin), 3.0 * margin], axis=1).astype(np.float32)
+    assert fit_temperature(logits, labels) == pytest.approx(3.0, rel=0.05)
+
+
+def test_temperature_leaves_the_ranking() -> None:
+    logits = np.array([[0, -2], [0, 1], [0, 3]], dtype=np.float32)
+    assert (np.diff(probabilities(logits, temperature=2.5)) > 0).all()
+
+
+def test_rule_out_misses_only_what_the_interval_allows() -> None:
+    positives = np.linspace(0.05, 0.99, 500)
+    p = np.concatenate([positives, np.linspace(0.001, 0.04, 200)])
+    labels = np.array([1] * 500 + [0] * 200)
+    threshold = rule_out_threshold(p, labels)
+    point = operating_point("rule_out", threshold, p, labels)
+    assert point.sensitivity.low >= 0.985
+    higher = operating_point("higher", positives[int((positives < threshold).sum()) + 2], p, labels)
+    assert higher.sensitivity.low < 0.985
+
+
+def test_rule_out_needs_enough_films_to_be_shown() -> None:
+    with pytest.raises(DataError, match="20 films of PNEUMONIA are too few"):
+        rule_out_threshold(np.linspace(0.1, 0.9, 40), np.array([0] * 20 + [1] * 20))
+
+
+def test_balanced_lies_between_classes_that_are_apart() -> None:
+    p = np.array([0.01, 0.02, 0.10, 0.90, 0.95, 0.99])
+    threshold = balanced_threshold(p, np.array([0, 0, 0, 1, 1, 1]))
+    assert threshold == pytest.approx(0.5, abs=1e-3)
+
+
+@pytest.mark.parametrize("values", [[0.0, 1.0], [0.0, 0.00001], [0.99999, 1.0]])
+def test_threshold_of_saturated_probabilities_stays_inside_0_and_1(values: list[float]) -> None:
+    assert 0.0 < balanced_threshold(np.array(values), np.array([0, 1])) < 1.0

@@ -1,0 +1,206 @@
+"""python -m training.calibrate --data DIR --run DIR [--model-store DIR] [--version X.Y.Z]
+
+Fit the temperature and choose the operating points on a run's validation films, with the shipped ONNX file, and write
+`contract.json`. The films must be the run's own: the same split is made again and its digest compared.
+"""
+
+import argparse
+import hashlib
+import logging
+import os
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import yaml
+from scipy.optimize import minimize_scalar
+
+from handler.contract import SCHEMA_VERSION, Gate, Interval, ModelContract, OperatingPoint
+from handler.engine import Engine
+from handler.imaging import INPUT_PX, VERSION
+from handler.screening import probabilities
+from training import cli
+from training.errors import ArtefactError, DataError
+from training.films import LABELS, DecodedFilms, data_digest, decode_films, find_films, split_by_patient, without_copies
+from training.metrics import wilson
+from training.model import MEAN, STD
+from training.recipe import Recipe
+
+logger = logging.getLogger(__name__)
+
+NOTE = "High-recall screening model; not a medical device."
+LICENCE = "MIT; trained on Chest X-Ray Images (Kermany et al. 2018, doi:10.17632/rscbjbr9sj), CC BY 4.0"
+
+SENSITIVITY_LOW = 0.985
+"""`rule_out` has the highest threshold at which the 95 % interval of sensitivity still lies above this."""
+
+MAX_COLOUR = 8.0
+"""Levels between channels; a grey film saved in colour has 0, a tinted scan a few, a photograph tens."""
+
+Logits = npt.NDArray[np.float32]
+Labels = npt.NDArray[np.int64]
+Probabilities = npt.NDArray[np.float64]
+
+
+def main() -> None:
+    """Parse the command line and calibrate."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="the folder or CSV that the run learned from")
+    parser.add_argument("--run", type=Path, required=True, help="a run folder of training.train")
+    parser.add_argument("--model-store", type=Path, default=Path("model_store"), help="has pneumonia.onnx")
+    parser.add_argument("--version", default="1.0.0", help="of the model, told by the contract and the archive")
+    args = parser.parse_args()
+    recipe, digest = read_run(args.run)
+    films = without_copies(decode_films(find_films(args.data)))
+    train_part, validation_part = split_by_patient(films, folds=recipe.folds, fold=recipe.fold, seed=0)
+    if data_digest(films, validation_part.tolist()) != digest:
+        raise DataError(f"{args.data}: not the films that {args.run} learned from")
+    contract = calibrate(
+        args.model_store / "pneumonia.onnx",
+        learned=films.subset(train_part),
+        held_out=films.subset(validation_part),
+        version=args.version,
+        data_sha256=digest,
+    )
+    contract.save(args.model_store / "contract.json")
+    logger.info("temperature %.3f on %d films held out", contract.temperature, len(validation_part))
+    for point in contract.operating_points:
+        logger.info(
+            "%s: threshold %.4f, sensitivity %s, specificity %s",
+            point.name,
+            point.threshold,
+            _told(point.sensitivity),
+            _told(point.specificity),
+        )
+
+
+def calibrate(
+    onnx: Path, *, learned: DecodedFilms, held_out: DecodedFilms, version: str, data_sha256: str
+) -> ModelContract:
+    """Return the contract of a model: temperature and operating points by films held out, the gate by those learned.
+
+    Raises:
+        ArtefactError: the ONNX file is missing.
+        DataError: too few films of PNEUMONIA are held out.
+    """
+    try:
+        model_sha256 = hashlib.sha256(onnx.read_bytes()).hexdigest()
+    except OSError as exc:
+        raise ArtefactError(f"{onnx}: {exc.strerror}") from exc
+    engine, labels = Engine(onnx, threads=os.cpu_count() or 1), held_out.labels
+    logits = np.concatenate([engine.run(film[None]).logits for film in held_out.pixels])  # (N, 2)
+    temperature = fit_temperature(logits, labels)
+    p_pneumonia = probabilities(logits, temperature=temperature)
+    return ModelContract(
+        schema_version=SCHEMA_VERSION,
+        model_version=version,
+        labels=LABELS,
+        input_px=INPUT_PX,
+        mean=MEAN,
+        std=STD,
+        preprocessing_version=VERSION,
+        temperature=temperature,
+        operating_points=(
+            operating_point("rule_out", rule_out_threshold(p_pneumonia, labels), p_pneumonia, labels),
+            operating_point("balanced", balanced_threshold(p_pneumonia, labels), p_pneumonia, labels),
+        ),
+        default_operating_point="rule_out",
+        gate=gate(learned),
+        model_sha256=model_sha256,
+        data_sha256=data_sha256,
+        licence=LICENCE,
+        note=NOTE,
+    )
+
+
+def read_run(run: Path) -> tuple[Recipe, str]:
+    """Return the recipe and the data digest of a run folder.
+
+    Raises:
+        ArtefactError: it is not a run folder.
+    """
+    path = run / "config.yaml"
+    try:
+        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return Recipe.from_fields(config["recipe"], source=str(path)), str(config["data_sha256"])
+    except (OSError, yaml.YAMLError, TypeError, KeyError) as exc:
+        raise ArtefactError(f"{run}: not a run folder: {exc}") from exc
+
+
+def fit_temperature(logits: Logits, labels: Labels) -> float:
+    """Return the temperature that minimises the negative log-likelihood of logits (N, 2).
+
+    Source: Guo et al., On Calibration of Modern Neural Networks, ICML 2017.
+    """
+
+    def loss(log_temperature: float) -> float:
+        p = probabilities(logits, temperature=float(np.exp(log_temperature)))
+        return float(-np.log(np.clip(np.where(labels == 1, p, 1.0 - p), 1e-12, None)).mean())
+
+    return float(np.exp(minimize_scalar(loss, bounds=(-3.0, 3.0), method="bounded").x))
+
+
+def rule_out_threshold(p_pneumonia: Probabilities, labels: Labels) -> float:
+    """Return the highest threshold whose sensitivity has a 95 % interval above SENSITIVITY_LOW.
+
+    Raises:
+        DataError: there are too few films of PNEUMONIA to show it at any threshold.
+    """
+    positives = np.sort(p_pneumonia[labels == 1])
+    missed = -1
+    while missed + 1 < len(positives) and wilson(len(positives) - missed - 1, len(positives))[0] >= SENSITIVITY_LOW:
+        missed += 1
+    if missed < 0:
+        raise DataError(
+            f"{len(positives)} films of PNEUMONIA are too few to show a sensitivity above {SENSITIVITY_LOW}"
+        )
+    caught = positives[missed]  # the lowest that must stay at or above the threshold
+    return _between(p_pneumonia[p_pneumonia < caught].max(initial=0.0), caught)
+
+
+def balanced_threshold(p_pneumonia: Probabilities, labels: Labels) -> float:
+    """Return the threshold of the largest sensitivity plus specificity (Youden's J).
+
+    Source: Youden, Index for Rating Diagnostic Tests, Cancer 3 (1950) 32-35.
+    """
+    values = np.unique(p_pneumonia)
+    gain = [(p_pneumonia[labels == 1] >= v).mean() + (p_pneumonia[labels == 0] < v).mean() for v in values]
+    best = int(np.argmax(gain))
+    return _between(values[best - 1] if best else 0.0, values[best])
+
+
+def operating_point(name: str, threshold: float, p_pneumonia: Probabilities, labels: Labels) -> OperatingPoint:
+    """Return the operating point with its evidence: rates and Wilson intervals on these films."""
+    positives, negatives = p_pneumonia[labels == 1], p_pneumonia[labels == 0]
+    return OperatingPoint(
+        name=name,
+        threshold=threshold,
+        sensitivity=_share(positives.round(4) >= threshold),
+        specificity=_share(negatives.round(4) < threshold),
+    )
+
+
+def gate(films: DecodedFilms) -> Gate:
+    """Return what the input gate knows of the films that were learned from."""
+    contrast = np.percentile([facts.contrast for facts in films.facts], 0.1)
+    return Gate(min_contrast=round(float(contrast), 2), max_colour=MAX_COLOUR, min_side_px=INPUT_PX)
+
+
+def _between(below: float, above: float) -> float:
+    """Return a threshold of four decimals half-way, on the logit's scale, between two neighbouring probabilities."""
+    low, high = np.clip((below, above), 1e-4, 1.0 - 1e-4)
+    middle = np.mean([np.log(low / (1.0 - low)), np.log(high / (1.0 - high))])
+    return float(np.clip(np.round(1.0 / (1.0 + np.exp(-middle)), 4), 1e-4, round(float(high), 4)))
+
+
+def _share(holds: npt.NDArray[np.bool_]) -> Interval:
+    low, high = wilson(int(holds.sum()), len(holds))
+    return Interval(value=round(float(holds.mean()), 6), low=round(low, 6), high=round(high, 6))
+
+
+def _told(share: Interval) -> str:
+    return f"{share.value:.4f} [{share.low:.4f}, {share.high:.4f}]"
+
+
+if __name__ == "__main__":
+    cli.run(main)
