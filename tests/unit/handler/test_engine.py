@@ -1,0 +1,34 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from handler.engine import Engine
+from tests.models import write_model
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Engine:
+    return Engine(write_model(tmp_path / "pneumonia.onnx"))
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_outputs_have_the_shapes_of_the_batch(engine: Engine, batch: int) -> None:
+    outputs = engine.run(np.zeros((batch, 224, 224), dtype=np.uint8))
+    assert outputs.logits.shape == (batch, 2)
+    assert outputs.features.shape == (batch, 1280)
+    assert outputs.activation_map.shape == (batch, 7, 7)
+    assert {outputs.logits.dtype, outputs.features.dtype, outputs.activation_map.dtype} == {np.dtype(np.float32)}
+
+
+def test_each_film_of_a_batch_is_scored_by_itself(engine: Engine) -> None:
+    films = np.random.default_rng(0).integers(0, 256, size=(4, 224, 224), dtype=np.uint8)
+    together = engine.run(films).logits
+    alone = np.concatenate([engine.run(film[None]).logits for film in films])
+    assert together == pytest.approx(alone, abs=1e-6)
+
+
+def test_file_that_is_no_model_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "pneumonia.onnx").write_bytes(b"no model")
+    with pytest.raises(Exception, match="Load model"):
+        Engine(tmp_path / "pneumonia.onnx")

@@ -1,0 +1,114 @@
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from handler.errors import ContractError
+from handler.pneumonia_handler import PneumoniaHandler
+from tests.films import grey, jpeg, png
+from tests.models import NOTE, contract, write_model_store
+
+DARK, BRIGHT = jpeg(grey(level=60)), png(grey(level=190))
+
+
+class Context:
+    """What the handler uses of TorchServe's context, as strict as TorchServe's frontend about types."""
+
+    def __init__(self, model_dir: Path, settings: dict[str, Any] | None = None) -> None:
+        self.system_properties = {"model_dir": str(model_dir)}
+        self.model_yaml_config = settings
+        self.statuses: dict[int, tuple[int, str]] = {}
+        self.content_types: dict[int, str] = {}
+
+    def set_response_status(self, code: int, phrase: str, idx: int) -> None:
+        assert isinstance(code, int)
+        assert isinstance(phrase, str)
+        self.statuses[idx] = (code, phrase)
+
+    def set_response_content_type(self, idx: int, value: str) -> None:
+        assert isinstance(value, str)
+        self.content_types[idx] = value
+
+
+@pytest.fixture
+def context(tmp_path: Path) -> Context:
+    write_model_store(tmp_path)
+    return Context(tmp_path)
+
+
+@pytest.fixture
+def handler(context: Context) -> PneumoniaHandler:
+    handler = PneumoniaHandler()
+    handler.initialize(context)
+    return handler
+
+
+def handle(handler: PneumoniaHandler, context: Context, *rows: dict[str, Any]) -> list[dict[str, Any]]:
+    bodies = handler.handle(list(rows), context)
+    assert len(bodies) == len(rows)
+    assert all(isinstance(body, bytes) for body in bodies)
+    return [json.loads(body) for body in bodies]
+
+
+def test_film_is_answered_with_the_public_keys(handler: PneumoniaHandler, context: Context) -> None:
+    dark, bright = handle(handler, context, {"body": DARK}, {"body": BRIGHT})
+    assert list(dark) == list(bright) == ["prediction", "p_pneumonia", "note"]
+    assert (dark["prediction"], bright["prediction"]) == ("NORMAL", "PNEUMONIA")
+    assert 0.0 <= dark["p_pneumonia"] < 0.2 < bright["p_pneumonia"] <= 1.0
+    assert dark["note"] == NOTE
+
+
+@pytest.mark.parametrize("key", ["body", "data", "file"])
+def test_film_is_taken_from_a_raw_body_and_from_a_form(handler: PneumoniaHandler, context: Context, key: str) -> None:
+    (told,) = handle(handler, context, {key: bytearray(BRIGHT)})
+    assert told["prediction"] == "PNEUMONIA"
+
+
+def test_bad_items_get_their_own_answer_and_the_others_theirs(handler: PneumoniaHandler, context: Context) -> None:
+    rows: list[dict[str, Any]] = [
+        {"body": b"text"},
+        {"body": BRIGHT},
+        {"body": b""},
+        {"body": DARK[:400]},
+        {"body": DARK},
+        {},
+        {"body": {}},
+    ]
+    told = handle(handler, context, *rows)
+    codes = ["unsupported_format", None, "missing_film", "damaged_film", None, "missing_film", "unsupported_format"]
+    assert [one["error"]["code"] if "error" in one else None for one in told] == codes
+    assert [told[1]["prediction"], told[4]["prediction"]] == ["PNEUMONIA", "NORMAL"]
+    assert [context.statuses[i][0] for i in range(len(rows))] == [415, 200, 422, 422, 200, 422, 415]
+    assert set(context.content_types.values()) == {"application/json"}
+    assert sorted(context.content_types) == list(range(len(rows)))
+
+
+def test_error_has_exactly_code_and_message(handler: PneumoniaHandler, context: Context) -> None:
+    (told,) = handle(handler, context, {"body": b"text"})
+    assert told == {"error": {"code": "unsupported_format", "message": "the file is not a JPEG or PNG"}}
+
+
+def test_batch_without_a_film_is_answered(handler: PneumoniaHandler, context: Context) -> None:
+    assert handle(handler, context) == []
+
+
+def test_operating_point_is_read_from_the_settings(handler: PneumoniaHandler, context: Context) -> None:
+    assert handler.point.name == "rule_out"
+    context.model_yaml_config = {"handler": {"operating_point": "balanced"}}
+    handler.initialize(context)
+    assert handler.point.name == "balanced"
+
+
+def test_unknown_operating_point_stops_the_worker(context: Context) -> None:
+    context.model_yaml_config = {"handler": {"operating_point": "screen"}}
+    with pytest.raises(ContractError, match="screen"):
+        PneumoniaHandler().initialize(context)
+
+
+@pytest.mark.parametrize("change", [{"preprocessing_version": 99}, {"input_px": 512}])
+def test_other_preprocessing_stops_the_worker(context: Context, tmp_path: Path, change: dict[str, int]) -> None:
+    dataclasses.replace(contract(), **change).save(tmp_path / "contract.json")  # type: ignore[arg-type]
+    with pytest.raises(ContractError, match=str(next(iter(change.values())))):
+        PneumoniaHandler().initialize(context)

@@ -1,0 +1,72 @@
+import dataclasses
+
+import numpy as np
+import pytest
+
+from handler.imaging import Facts
+from handler.screening import answer, probabilities, warnings
+from tests.models import NOTE, contract
+
+PLAIN = Facts(format="JPEG", width_px=1500, height_px=1200, colour=0.0, contrast=50.0)
+
+
+def test_probability_is_the_softmax_of_the_scaled_logits() -> None:
+    logits = np.array([[0.3, 1.1], [2.0, -1.0]], dtype=np.float32)
+    scaled = np.exp(logits.astype(np.float64) / 1.7)
+    expected = scaled[:, 1] / scaled.sum(axis=1)
+    assert probabilities(logits, temperature=1.7) == pytest.approx(expected, abs=1e-7)
+
+
+def test_extreme_logits_do_not_overflow() -> None:
+    logits = np.array([[-1e30, 1e30], [1e30, -1e30]], dtype=np.float32)
+    assert probabilities(logits, temperature=0.01).tolist() == [1.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("p", "prediction", "served"),
+    [
+        (0.2, "PNEUMONIA", 0.2),
+        (0.19996, "PNEUMONIA", 0.2),  # what is served reaches the threshold
+        (0.19994, "NORMAL", 0.1999),
+        (0.0, "NORMAL", 0.0),
+        (1.0, "PNEUMONIA", 1.0),
+    ],
+)
+def test_decision_follows_the_four_decimals_that_are_served(p: float, prediction: str, served: float) -> None:
+    told = answer(p, PLAIN, contract=contract(), point=contract().operating_point("rule_out"))
+    assert (told.prediction, told.p_pneumonia) == (prediction, served)
+
+
+def test_operating_point_decides() -> None:
+    told = [answer(0.3, PLAIN, contract=contract(), point=point).prediction for point in contract().operating_points]
+    assert told == ["PNEUMONIA", "NORMAL"]
+
+
+def test_answer_has_the_public_keys_in_order() -> None:
+    told = answer(0.3, PLAIN, contract=contract(), point=contract().operating_points[0])
+    assert list(dataclasses.asdict(told)) == ["prediction", "p_pneumonia", "note"]
+
+
+def test_plain_film_has_the_plain_note() -> None:
+    assert answer(0.3, PLAIN, contract=contract(), point=contract().operating_points[0]).note == NOTE
+
+
+@pytest.mark.parametrize(
+    ("change", "word"), [({"colour": 10.1}, "colour"), ({"contrast": 4.9}, "contrast"), ({"height_px": 69}, "70")]
+)
+def test_film_beyond_a_bound_is_warned_of(change: dict[str, float], word: str) -> None:
+    facts = dataclasses.replace(PLAIN, **change)  # type: ignore[arg-type]
+    (warning,) = warnings(facts, contract().gate)
+    assert word in warning
+    note = answer(0.3, facts, contract=contract(), point=contract().operating_points[0]).note
+    assert note == f"{NOTE} {warning}"
+
+
+def test_film_at_the_bounds_is_not_warned_of() -> None:
+    facts = Facts(format="PNG", width_px=70, height_px=70, colour=10.0, contrast=5.0)
+    assert warnings(facts, contract().gate) == []
+
+
+def test_every_reason_is_told() -> None:
+    facts = Facts(format="PNG", width_px=69, height_px=69, colour=11.0, contrast=4.0)
+    assert len(warnings(facts, contract().gate)) == 3

@@ -1,0 +1,45 @@
+"""Who may import whom, read from the syntax trees."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+ROOMS = {"handler", "proxy", "training", "tests", "benchmarks"}
+
+
+def imported(path: Path) -> set[str]:
+    """Return the top-level packages that a module imports, wherever in it."""
+    tree = ast.parse(path.read_text(encoding="utf-8"), str(path))
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names.add(path.parent.name if node.level else (node.module or "").partition(".")[0])
+    return names
+
+
+def modules(room: str) -> Iterator[Path]:
+    return (ROOT / room).rglob("*.py")
+
+
+@pytest.mark.parametrize(
+    ("room", "forbidden"),
+    [
+        ("handler", ROOMS - {"handler"} | {"torch", "torchvision", "sklearn", "fastapi"}),
+        ("training", ROOMS - {"training", "handler"}),
+        ("proxy", ROOMS - {"proxy"} | {"torch", "torchvision", "onnxruntime", "PIL", "numpy"}),
+    ],
+)
+def test_room_imports_only_what_it_may(room: str, forbidden: set[str]) -> None:
+    assert any(modules(room))
+    found = {path.name: names for path in modules(room) if (names := imported(path) & forbidden)}
+    assert found == {}
+
+
+def test_only_the_handler_module_knows_of_torchserve() -> None:
+    knowing = [path.name for room in ("handler", "training") for path in modules(room) if "ts" in imported(path)]
+    assert set(knowing) <= {"pneumonia_handler.py"}
