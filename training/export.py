@@ -40,18 +40,28 @@ def main() -> None:
     logger.info("%s and %s: torch and ONNX Runtime differ by %.1e at most", weights, graph, parity(weights, graph))
 
 
+def load_checkpoint(checkpoint: Path) -> PneumoniaNet:
+    """Return the network of a run's checkpoint, in evaluation mode.
+
+    Raises:
+        ArtefactError: the checkpoint is missing, corrupt or of another model.
+    """
+    net = PneumoniaNet(dropout=0.0)
+    try:
+        state = torch.load(checkpoint, map_location="cpu", weights_only=False)["state_dict"]
+        net.load_state_dict({key.removeprefix("net."): value for key, value in state.items() if key.startswith("net.")})
+    except (OSError, EOFError, KeyError, TypeError, RuntimeError, pickle.UnpicklingError) as exc:
+        raise ArtefactError(f"{checkpoint}: not a checkpoint of this network: {exc}") from exc
+    return net.eval()
+
+
 def save_weights(checkpoint: Path, path: Path) -> None:
     """Write a checkpoint's network as safetensors, floating-point values at half precision.
 
     Raises:
         ArtefactError: the checkpoint is missing, corrupt or of another model.
     """
-    try:
-        state = torch.load(checkpoint, map_location="cpu", weights_only=False)["state_dict"]
-        net = PneumoniaNet(dropout=0.0)
-        net.load_state_dict({key.removeprefix("net."): value for key, value in state.items() if key.startswith("net.")})
-    except (OSError, EOFError, KeyError, TypeError, RuntimeError, pickle.UnpicklingError) as exc:
-        raise ArtefactError(f"{checkpoint}: not a checkpoint of this network: {exc}") from exc
+    net = load_checkpoint(checkpoint)
     path.parent.mkdir(parents=True, exist_ok=True)
     save_file({key: _half(value) for key, value in net.state_dict().items()}, path)
 
