@@ -1,0 +1,109 @@
+"""What can go wrong in the proxy room.
+
+ProxyError
+├── SettingsError          a bad setting, a taken port, a missing file: exit code 2
+├── StartError             TorchServe did not come up: exit code 1
+├── ManageError            `python -m proxy.manage` could not do what was asked: exit code 2
+├── ProbeError             the live model does not answer as the reference films say it should
+└── RequestError           becomes an HTTP answer in the shared JSON shape
+    ├── FormError          422 the form holds no film
+    ├── TooLargeError      413 over the size limit
+    ├── SlowUploadError    408 the body took too long to arrive
+    ├── UpstreamError      502 TorchServe answered, but not with a prediction
+    └── UnavailableError   503 no prediction can be had now; carries Retry-After
+"""
+
+import json
+from http import HTTPStatus
+
+
+class ProxyError(Exception):
+    """Base of all errors of this package."""
+
+
+class SettingsError(ProxyError):
+    """A setting, or what it points to, cannot be used; the message names both in one line."""
+
+
+class StartError(ProxyError):
+    """TorchServe did not come up; the message says why in one line."""
+
+
+class ManageError(ProxyError):
+    """TorchServe's management API could not do what was asked."""
+
+
+class ProbeError(ProxyError):
+    """The live model failed to answer a reference film as expected."""
+
+
+def error_body(code: str, message: str) -> bytes:
+    """The one JSON shape of every error answer: `{"error": {"code": ..., "message": ...}}`."""
+    return json.dumps({"error": {"code": code, "message": message}}).encode()
+
+
+class RequestError(ProxyError):
+    """An error that is the client's answer.
+
+    Subclasses fix `status` and, where there is only one, `code`.
+    """
+
+    status = HTTPStatus.INTERNAL_SERVER_ERROR
+    code = "internal_error"
+
+    def __init__(self, message: str, *, code: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.code = code or self.code
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Header fields that belong to this answer, beside the JSON's own."""
+        return {}
+
+
+class FormError(RequestError):
+    """The body is not a form with a film in the field `file`."""
+
+    status = HTTPStatus.UNPROCESSABLE_ENTITY
+    code = "invalid_form"
+
+
+class TooLargeError(RequestError):
+    """The film is larger than the limit."""
+
+    status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+    code = "film_too_large"
+
+    def __init__(self, max_film_bytes: int) -> None:
+        super().__init__(f"the film is over the limit of {max_film_bytes} bytes")
+
+
+class SlowUploadError(RequestError):
+    """The body did not arrive in time."""
+
+    status = HTTPStatus.REQUEST_TIMEOUT
+    code = "upload_timeout"
+
+
+class UpstreamError(RequestError):
+    """TorchServe answered with something that is neither a prediction nor a passing trouble."""
+
+    status = HTTPStatus.BAD_GATEWAY
+    code = "prediction_failed"
+
+
+class UnavailableError(RequestError):
+    """No prediction can be had at the moment."""
+
+    status = HTTPStatus.SERVICE_UNAVAILABLE
+    code = "unavailable"
+
+    def __init__(self, message: str, *, code: str | None = None, retry_after_s: int = 2) -> None:
+        super().__init__(message, code=code)
+        self.retry_after_s = retry_after_s
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Says when to try again, in seconds (RFC 9110, section 10.2.3)."""
+        return {"Retry-After": str(self.retry_after_s)}
