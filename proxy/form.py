@@ -1,0 +1,105 @@
+"""Takes the film out of a multipart form as it arrives, in memory only.
+
+Starlette's own form parser spools uploads to temporary files; a patient's film must not touch the disk.
+"""
+
+from collections.abc import AsyncIterable, Mapping
+
+import multipart  # type: ignore[import-untyped]  # the package ships no types
+
+from proxy.errors import FormError, TooLargeError
+from proxy.settings import FORM_ENVELOPE_BYTES
+
+FIELD = "file"
+
+MAX_PARTS = 32
+MAX_PART_HEADERS = 8
+MAX_BOUNDARY = 70
+"""RFC 2046, section 5.1.1."""
+
+
+def declared_size(headers: Mapping[str, str], max_film_bytes: int) -> int:
+    """How many bytes the body will have at most: what it declares, or else the limit.
+
+    Raises:
+        TooLargeError: It declares more than a film of the largest size and its form take.
+    """
+    most = max_film_bytes + FORM_ENVELOPE_BYTES
+    declared = headers.get("content-length", "")
+    if not (declared.isascii() and declared.isdecimal()):
+        return most  # chunked: counted as it arrives
+    if int(declared) > most:
+        raise TooLargeError(max_film_bytes)
+    return int(declared)
+
+
+async def read_film(headers: Mapping[str, str], body: AsyncIterable[bytes], max_film_bytes: int) -> bytes:
+    """Reads the one part named `file`; other fields are ignored.
+
+    Raises:
+        FormError: The body is no multipart form, is malformed, or has no film in `file`.
+        TooLargeError: The film, or all that came with it, is over the limit; the rest of the body is left unread.
+    """
+    reader = _FilmReader(_parser(headers), max_film_bytes)
+    received = 0
+    try:
+        async for chunk in body:
+            received += len(chunk)
+            if received > max_film_bytes + FORM_ENVELOPE_BYTES:
+                raise TooLargeError(max_film_bytes)
+            if chunk:
+                reader.feed(chunk)
+        return reader.film()
+    except multipart.MultipartError as exc:
+        raise FormError(f"malformed form, no film in field {FIELD!r}: {exc}") from exc
+
+
+def _parser(headers: Mapping[str, str]) -> multipart.PushMultipartParser:
+    kind, options = multipart.parse_options_header(headers.get("content-type", ""))
+    boundary = options.get("boundary", "")
+    if kind != "multipart/form-data":
+        raise FormError(
+            f"send the film as multipart/form-data in field {FIELD!r}, not as {kind or 'an unnamed type'!r}"
+        )
+    if not 0 < len(boundary) <= MAX_BOUNDARY:
+        raise FormError(f"the multipart form with field {FIELD!r} names no usable boundary")
+    return multipart.PushMultipartParser(boundary, max_header_count=MAX_PART_HEADERS, max_segment_count=MAX_PARTS)
+
+
+class _FilmReader:
+    """Collects the film's bytes from the parser's events."""
+
+    def __init__(self, parser: multipart.PushMultipartParser, max_film_bytes: int) -> None:
+        self._parser = parser
+        self._max_film_bytes = max_film_bytes
+        self._chunks: list[bytes] | None = None
+        self._size = 0
+        self._in_film = False
+
+    def feed(self, chunk: bytes) -> None:
+        for event in self._parser.parse(chunk):
+            if isinstance(event, multipart.MultipartSegment):
+                self._begin(event.name)
+            elif event is None:
+                self._in_film = False
+            elif self._in_film and self._chunks is not None:
+                self._chunks.append(event)
+                self._size += len(event)
+                if self._size > self._max_film_bytes:
+                    raise TooLargeError(self._max_film_bytes)
+
+    def film(self) -> bytes:
+        self._parser.close()  # raises where the form stopped short of its last boundary
+        if self._chunks is None:
+            raise FormError(f"the form has no field {FIELD!r}", code="missing_file")
+        if not self._size:
+            raise FormError(f"the film in field {FIELD!r} is empty", code="empty_file")
+        return b"".join(self._chunks)
+
+    def _begin(self, name: str) -> None:
+        if name != FIELD:
+            return
+        if self._chunks is not None:
+            raise FormError(f"the form has more than one field {FIELD!r}")
+        self._chunks = []
+        self._in_film = True

@@ -1,0 +1,110 @@
+from collections.abc import AsyncIterator
+
+import pytest
+
+from proxy.errors import FormError, TooLargeError
+from proxy.form import MAX_PARTS, declared_size, read_film
+from proxy.settings import FORM_ENVELOPE_BYTES
+
+HEADERS = {"content-type": "multipart/form-data; boundary=edge"}
+LIMIT = 100_000
+
+
+def part(name: str, content: bytes, filename: str | None = "film.jpeg") -> bytes:
+    suffix = "" if filename is None else f'; filename="{filename}"'
+    return f'--edge\r\nContent-Disposition: form-data; name="{name}"{suffix}\r\n\r\n'.encode() + content + b"\r\n"
+
+
+END = b"--edge--\r\n"
+
+
+async def read(body: bytes, headers: dict[str, str] | None = None, chunk: int = 1000) -> bytes:
+    async def chunks() -> AsyncIterator[bytes]:
+        for start in range(0, len(body), chunk):
+            yield body[start : start + chunk]
+        yield b""
+
+    return await read_film(HEADERS if headers is None else headers, chunks(), LIMIT)
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 64, 100_000])
+async def test_film_is_taken_whole_however_it_arrives(chunk: int) -> None:
+    film = bytes(range(256)) * 2 + b"\r\n--edg\r\n--\r\n"
+    assert await read(part("file", film) + END, chunk=chunk) == film
+
+
+async def test_other_fields_are_ignored() -> None:
+    body = part("patient", b"x", None) + part("file", b"film") + part("", b"y") + END
+    assert await read(body) == b"film"
+
+
+async def test_film_of_the_largest_size_is_taken() -> None:
+    assert len(await read(part("file", b"x" * LIMIT) + END)) == LIMIT
+
+
+async def test_film_over_the_limit_is_refused_naming_it() -> None:
+    with pytest.raises(TooLargeError, match=str(LIMIT)):
+        await read(part("file", b"x" * (LIMIT + 1)) + END)
+
+
+async def test_ignored_fields_are_bounded_too() -> None:
+    with pytest.raises(TooLargeError):
+        await read(part("other", b"x" * (LIMIT + FORM_ENVELOPE_BYTES)) + part("file", b"film") + END)
+
+
+async def test_epilogue_is_bounded_too() -> None:
+    with pytest.raises(TooLargeError):
+        await read(part("file", b"film") + END + b"x" * (LIMIT + FORM_ENVELOPE_BYTES))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(b"", id="nothing"),
+        pytest.param(END, id="no part"),
+        pytest.param(part("film", b"x") + END, id="another name"),
+        pytest.param(part("file", b"") + END, id="empty"),
+        pytest.param(part("file", b"x"), id="no end"),
+        pytest.param(b"--edge\r\nContent-Disposition: form-data; name=file\r\n\r\nx", id="cut off"),
+        pytest.param(b"--edge\r\n\r\nx\r\n--edge--", id="no disposition"),
+        pytest.param(b"--edge\r\nContent-Disposition: attachment; name=file\r\n\r\nx\r\n--edge--", id="no form"),
+        pytest.param(b"--edge\r\n" + b"x" * 9000 + b": y\r\n\r\n\r\n--edge--", id="long header"),
+        pytest.param(b"--edge\r\n" + b"A: b\r\n" * 20 + b"\r\nx\r\n--edge--", id="many headers"),
+        pytest.param(part("other", b"") * (MAX_PARTS + 1) + part("file", b"x") + END, id="many parts"),
+        pytest.param(part("file", b"x") + part("file", b"y") + END, id="two films"),
+        pytest.param(b"film", id="no form at all"),
+    ],
+)
+async def test_form_without_one_film_is_refused_naming_the_field(body: bytes) -> None:
+    with pytest.raises(FormError, match="'file'"):
+        await read(body)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        None,
+        "",
+        "image/jpeg",
+        "application/x-www-form-urlencoded",
+        "multipart/form-data",
+        "multipart/form-data; boundary=",
+        f"multipart/form-data; boundary={'x' * 71}",
+    ],
+)
+async def test_body_of_another_kind_is_refused_naming_the_field(kind: str | None) -> None:
+    with pytest.raises(FormError, match="'file'"):
+        await read(part("file", b"film") + END, {} if kind is None else {"content-type": kind})
+
+
+async def test_quoted_boundary_is_understood() -> None:
+    assert await read(part("file", b"film") + END, {"content-type": 'multipart/form-data; boundary="edge"'}) == b"film"
+
+
+def test_declared_size_is_believed_up_to_the_limit() -> None:
+    most = LIMIT + FORM_ENVELOPE_BYTES
+    assert declared_size({"content-length": "5"}, LIMIT) == 5
+    assert declared_size({}, LIMIT) == most
+    assert declared_size({"content-length": str(most)}, LIMIT) == most
+    with pytest.raises(TooLargeError):
+        declared_size({"content-length": str(most + 1)}, LIMIT)
