@@ -1,0 +1,145 @@
+"""The way to TorchServe: films to its inference API, questions and scaling to its management API."""
+
+import asyncio
+import io
+import json
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+
+import aiohttp
+
+from proxy.errors import ProxyError, UnavailableError, UpstreamError
+from proxy.rundir import RunDir
+from proxy.settings import MODEL_NAME, Settings
+
+MANAGEMENT_TIMEOUT_S = 1.0
+"""The management API answers in milliseconds, or is in trouble."""
+
+LARGE_BODY_BYTES = 2**20
+"""From here on aiohttp asks for a file-like body, which it writes piece by piece without blocking the event loop."""
+
+OURS = frozenset(
+    {HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.UNSUPPORTED_MEDIA_TYPE, HTTPStatus.UNPROCESSABLE_ENTITY}
+)
+"""Statuses with which the handler says what is wrong with a film."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the handler said of one film: the body is JSON and passed on as it is."""
+
+    status: int
+    body: bytes
+
+
+class TorchServeClient:
+    """Keeps connections to one TorchServe open between requests. Use as an asynchronous context manager."""
+
+    def __init__(self, settings: Settings, run_dir: RunDir) -> None:
+        self._run_dir = run_dir
+        self._predictions = f"http://127.0.0.1:{settings.inference_port}/predictions/{MODEL_NAME}"
+        self._model = f"http://127.0.0.1:{settings.management_port}/models/{MODEL_NAME}"
+        self._film_headers: dict[str, str] = {}
+        self._management_headers: dict[str, str] = {}
+
+    async def __aenter__(self) -> "TorchServeClient":
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0),  # the gate bounds them
+            timeout=aiohttp.ClientTimeout(total=None),  # the callers bound the time
+            cookie_jar=aiohttp.DummyCookieJar(),
+            skip_auto_headers=["User-Agent", "Accept", "Accept-Encoding"],
+            trust_env=False,  # a proxy of the environment is not for loopback
+        )
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self._session.close()
+
+    def read_tokens(self) -> None:
+        """Reads the tokens that TorchServe made at its start.
+
+        Raises:
+            ProxyError: It has not come so far yet.
+        """
+        self._film_headers = {
+            "Authorization": f"Bearer {self._run_dir.token('inference')}",
+            "Content-Type": "application/octet-stream",
+        }
+        self._management_headers = {"Authorization": f"Bearer {self._run_dir.token('management')}"}
+
+    async def predict(self, film: bytes) -> Answer:
+        """Has one film screened. Never tried twice: a film that kills its worker must not kill the next.
+
+        Raises:
+            UnavailableError: TorchServe or the worker died, or has no room.
+            UpstreamError: The handler failed on this film.
+        """
+        body = film if len(film) < LARGE_BODY_BYTES else io.BytesIO(film)
+        try:
+            async with self._session.post(self._predictions, data=body, headers=self._film_headers) as response:
+                content = await response.read()
+                if response.status == HTTPStatus.OK:
+                    return Answer(HTTPStatus.OK, content)
+                response.close()  # TorchServe hangs up after an error: keep that connection out of the pool
+                return _translate(response.status, content)
+        except (aiohttp.ClientError, ConnectionError) as exc:
+            raise UnavailableError("TorchServe broke off") from exc
+
+    async def ready_workers(self) -> int:
+        """How many workers have loaded the model and live.
+
+        Raises:
+            ProxyError: TorchServe does not say.
+        """
+        description = await self._manage("GET", self._model)
+        try:
+            return sum(worker["status"] == "READY" for worker in description[0]["workers"])
+        except (LookupError, TypeError) as exc:
+            raise ProxyError("TorchServe describes the model in a way we do not know") from exc
+
+    async def scale(self, workers: int) -> None:
+        """Asks for so many workers, without waiting for them.
+
+        Raises:
+            ProxyError: TorchServe refuses or does not answer.
+        """
+        await self._manage("PUT", f"{self._model}?min_worker={workers}&max_worker={workers}")
+
+    async def _manage(self, method: str, url: str) -> Any:
+        try:
+            async with (
+                asyncio.timeout(MANAGEMENT_TIMEOUT_S),
+                self._session.request(method, url, headers=self._management_headers) as response,
+            ):
+                content = await response.read()
+                if not response.ok:
+                    response.close()
+                    raise ProxyError(f"TorchServe's management API answered {response.status}")
+                return json.loads(content)
+        except TimeoutError as exc:
+            raise ProxyError("TorchServe's management API does not answer") from exc
+        except (aiohttp.ClientError, ConnectionError, ValueError) as exc:
+            raise ProxyError("TorchServe's management API cannot be reached") from exc
+
+
+def _translate(status: int, content: bytes) -> Answer:
+    """Tells the handler's word on a film from TorchServe's own errors."""
+    reply = _json(content)
+    if status in OURS and isinstance(reply.get("error"), dict):
+        return Answer(status, content)
+    message = str(reply.get("message", ""))
+    if status == HTTPStatus.SERVICE_UNAVAILABLE and message == "Prediction failed":
+        raise UpstreamError("the model failed on this film")
+    if status < HTTPStatus.INTERNAL_SERVER_ERROR and status != HTTPStatus.BAD_REQUEST:
+        raise UpstreamError(f"TorchServe answered {status}")
+    # Worker died (500), no worker or queue full (503), out of memory (507), stale token after a restart (400).
+    raise UnavailableError(f"TorchServe cannot screen films now ({status})")
+
+
+def _json(content: bytes) -> dict[str, Any]:
+    try:
+        reply = json.loads(content)
+    except ValueError:
+        return {}
+    return reply if isinstance(reply, dict) else {}
