@@ -1,0 +1,35 @@
+"""A request id on every answer, as plain ASGI: it stands in the path of every film."""
+
+import re
+import secrets
+from typing import Final
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+HEADER: Final = b"x-request-id"
+
+SANE = re.compile(rb"[A-Za-z0-9._:-]{1,64}")
+"""Ids worth echoing: nothing that could break a log line or a header."""
+
+
+class RequestId:
+    """Echoes the client's X-Request-ID, or makes one."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Runs the application with an answer that carries the id."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request_id = next((value for name, value in scope["headers"] if name == HEADER), b"")
+        if not SANE.fullmatch(request_id):
+            request_id = secrets.token_hex(8).encode()
+
+        async def send_with_id(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], (HEADER, request_id)]
+            await send(message)
+
+        await self._app(scope, receive, send_with_id)

@@ -1,0 +1,315 @@
+"""The public API in one process, with a stand-in for TorchServe on a real socket."""
+
+import asyncio
+import io
+import json
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import aiohttp
+import pytest
+import uvicorn
+from aiohttp import web
+from aiohttp.test_utils import TestServer, unused_port
+
+from proxy.app import create_app
+from proxy.client import TorchServeClient
+from proxy.errors import ProxyError
+from proxy.gate import Gate
+from proxy.readiness import Prober, Readiness
+from proxy.reference import ReferenceFilm
+from proxy.rundir import RunDir
+from proxy.settings import Settings
+
+pytestmark = pytest.mark.integration
+
+ANSWER = b'{"prediction": "PNEUMONIA",  "p_pneumonia": 0.9, "note": "as it came"}'
+FILM = ReferenceFilm(name="f", content=b"reference", p_pneumonia=0.9, tolerance=0.02)
+
+
+class Reply(NamedTuple):
+    status: int
+    body: bytes
+    headers: Mapping[str, str]
+
+
+class FakeTorchServe:
+    """Answers like TorchServe's two APIs; tests change how."""
+
+    def __init__(self) -> None:
+        self.films: list[bytes] = []
+        self.headers: list[dict[str, str]] = []
+        self.scaled: list[dict[str, str]] = []
+        self.status = 200
+        self.body = ANSWER
+        self.description: object = [{"workers": [{"status": "READY"}, {"status": "UNLOADING"}]}]
+        self.pause = asyncio.Event()
+        self.pause.set()
+        self.running = 0
+        self.most_running = 0
+
+    def app(self) -> web.Application:
+        app = web.Application(client_max_size=2**30)
+        app.router.add_post("/predictions/pneumonia", self.predict)
+        app.router.add_get("/models/pneumonia", self.describe)
+        app.router.add_put("/models/pneumonia", self.scale)
+        return app
+
+    async def predict(self, request: web.Request) -> web.StreamResponse:
+        self.films.append(await request.read())
+        self.headers.append(dict(request.headers))
+        self.running += 1
+        self.most_running = max(self.most_running, self.running)
+        try:
+            await self.pause.wait()
+        finally:
+            self.running -= 1
+        if self.status == 0 and request.transport is not None:
+            request.transport.abort()
+        return web.Response(body=self.body, status=self.status or 200, content_type="application/json")
+
+    async def describe(self, request: web.Request) -> web.StreamResponse:
+        assert request.headers["Authorization"] == "Bearer man"
+        return web.json_response(self.description)
+
+    async def scale(self, request: web.Request) -> web.StreamResponse:
+        self.scaled.append(dict(request.query))
+        return web.json_response({"status": "Processing worker updates..."}, status=202)
+
+
+class Bench:
+    """The whole proxy but for the TorchServe process, listening on a real port."""
+
+    def __init__(self, settings: Settings, client: TorchServeClient, torchserve: FakeTorchServe) -> None:
+        self.torchserve = torchserve
+        self.client = client
+        self.gate = Gate(slots=2, queue_limit=4, max_held_bytes=settings.max_held_bytes, stall_s=0.3)
+        self.readiness = Readiness(self.gate, asyncio.get_running_loop().time)
+        self.prober = Prober(client, [FILM], self.readiness, timeout_s=0.2)
+        self.app = create_app(settings, gate=self.gate, client=client, readiness=self.readiness, prober=self.prober)
+        self.url = f"http://127.0.0.1:{settings.port}"
+        self.readiness.succeeded()
+
+    async def predict(self, film: bytes = b"film", **options: Any) -> Reply:
+        form = aiohttp.FormData()
+        form.add_field("file", io.BytesIO(film), filename="film.jpeg")
+        return await self.send("POST", "/predict", data=form, **options)
+
+    async def send(self, method: str, path: str, **options: Any) -> Reply:
+        async with aiohttp.ClientSession() as session, session.request(method, self.url + path, **options) as response:
+            return Reply(response.status, await response.read(), response.headers)
+
+
+@pytest.fixture
+async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
+    torchserve = FakeTorchServe()
+    async with TestServer(torchserve.app(), host="127.0.0.1") as upstream:
+        assert upstream.port is not None
+        settings = replace(
+            Settings.from_environ({"MAX_FILM_BYTES": "3000000", "UPLOAD_TIMEOUT_S": "0.5"}),
+            port=unused_port(),
+            inference_port=upstream.port,
+            management_port=upstream.port,
+        )
+        run_dir = RunDir(tmp_path)
+        run_dir.keys.write_text(json.dumps({"inference": {"key": "inf"}, "management": {"key": "man"}}))
+        async with TorchServeClient(settings, run_dir) as client:
+            client.read_tokens()
+            bench = Bench(settings, client, torchserve)
+            server = uvicorn.Server(
+                uvicorn.Config(bench.app, port=settings.port, http="httptools", lifespan="off", log_config=None)
+            )
+            server.capture_signals = pytest.MonkeyPatch.context  # type: ignore[method-assign,assignment]
+            serving = asyncio.create_task(server.serve())
+            watch = asyncio.create_task(bench.gate.watch())
+            while not server.started:
+                await asyncio.sleep(0.01)
+            yield bench
+            torchserve.pause.set()
+            watch.cancel()
+            server.should_exit = True
+            await serving
+
+
+def error(body: bytes) -> dict[str, str]:
+    shape = json.loads(body)
+    assert set(shape) == {"error"}
+    assert set(shape["error"]) == {"code", "message"}
+    found: dict[str, str] = shape["error"]
+    return found
+
+
+async def test_film_goes_raw_and_its_answer_comes_unchanged(bench: Bench) -> None:
+    status, body, headers = await bench.predict(b"film", headers={"X-Request-ID": "mine"})
+    assert (status, body) == (200, ANSWER)
+    assert bench.torchserve.films == [b"film"]
+    sent = bench.torchserve.headers[0]
+    assert sent["Authorization"] == "Bearer inf"
+    assert sent["Content-Type"] == "application/octet-stream"
+    assert headers["X-Request-ID"] == "mine"
+    assert headers["Content-Type"] == "application/json"
+
+
+async def test_large_film_arrives_whole(bench: Bench) -> None:
+    film = bytes(range(256)) * 10_000
+    assert (await bench.predict(film))[0] == 200
+    assert bench.torchserve.films == [film]
+
+
+@pytest.mark.parametrize("status", [413, 415, 422])
+async def test_handlers_word_on_a_film_is_passed_on(bench: Bench, status: int) -> None:
+    bench.torchserve.status = status
+    bench.torchserve.body = b'{"error": {"code": "c",   "message": "m"}}'
+    found, body, _ = await bench.predict()
+    assert (found, body) == (status, bench.torchserve.body)
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "expected"),
+    [
+        (500, b'{"code": 500, "type": "InternalServerException", "message": "Worker died."}', 503),
+        (503, b'{"code": 503, "type": "ServiceUnavailableException", "message": "no worker"}', 503),
+        (507, b'{"code": 507, "type": "InternalServerException", "message": "Out of resources"}', 503),
+        (400, b'{"code": 400, "type": "InvalidKeyException", "message": "Token ..."}', 503),
+        (503, b'{"code": 503, "type": "InternalServerException", "message": "Prediction failed"}', 502),
+        (404, b'{"code": 404, "type": "ModelNotFoundException", "message": "..."}', 502),
+        (413, b"", 502),
+        (415, b"<html>", 502),
+        (422, b'["error"]', 502),
+        (0, b"", 503),
+    ],
+)
+async def test_torchserves_own_errors_are_put_into_our_shape(
+    bench: Bench, status: int, body: bytes, expected: int
+) -> None:
+    bench.torchserve.status, bench.torchserve.body = status, body
+    found, answer, headers = await bench.predict()
+    assert found == expected
+    assert error(answer)
+    assert ("Retry-After" in headers) == (expected == 503)
+    assert len(bench.torchserve.films) == 1, "a film must not be tried twice"
+
+
+async def test_lost_torchserve_is_unavailable(bench: Bench) -> None:
+    bench.client._predictions = f"http://127.0.0.1:{unused_port()}/"
+    assert (await bench.predict())[0] == 503
+
+
+async def test_films_with_torchserve_are_few_and_the_rest_wait(bench: Bench) -> None:
+    bench.torchserve.pause.clear()
+    films = [asyncio.create_task(bench.predict()) for _ in range(8)]
+    await asyncio.sleep(0.15)
+    assert bench.torchserve.most_running == 2
+    bench.torchserve.pause.set()
+    answers = [await film for film in films]
+    assert [status for status, _, _ in answers].count(200) == 6
+    refused = [body for status, body, _ in answers if status == 503]
+    assert [error(body)["code"] for body in refused] == ["saturated"] * 2
+    assert bench.torchserve.most_running == 2
+
+
+async def test_stalled_torchserve_does_not_hang_a_film(bench: Bench) -> None:
+    bench.torchserve.pause.clear()
+    status, body, headers = await bench.predict()
+    assert status == 503
+    assert error(body)["code"] == "timeout"
+    assert "Retry-After" in headers
+
+
+async def test_leaving_ready_answers_films_in_flight(bench: Bench) -> None:
+    bench.torchserve.pause.clear()
+    film = asyncio.create_task(bench.predict())
+    while not bench.torchserve.running:
+        await asyncio.sleep(0.01)
+    bench.readiness.loading()
+    status, body, _ = await film
+    assert status == 503
+    assert "loading" in error(body)["message"]
+    status, body, _ = await bench.predict()
+    assert (status, error(body)["code"]) == (503, "loading")
+
+
+async def test_slow_upload_is_given_up(bench: Bench) -> None:
+    async def trickle() -> AsyncIterator[bytes]:
+        yield b"--edge\r\n"
+        await asyncio.sleep(1)
+
+    headers = {"Content-Type": "multipart/form-data; boundary=edge"}
+    status, body, _ = await bench.send("POST", "/predict", data=trickle(), headers=headers)
+    assert (status, error(body)["code"]) == (408, "upload_timeout")
+
+
+async def test_film_over_the_limit_is_refused(bench: Bench) -> None:
+    status, body, _ = await bench.predict(b"x" * 3_000_001)
+    assert status == 413
+    assert "3000000" in error(body)["message"]
+    assert not bench.torchserve.films
+
+
+async def test_body_without_film_is_refused(bench: Bench) -> None:
+    status, body, _ = await bench.send("POST", "/predict", data=b"film")
+    assert status == 422
+    assert "'file'" in error(body)["message"]
+
+
+async def test_unknown_path_and_wrong_method_are_json(bench: Bench) -> None:
+    status, body, _ = await bench.send("GET", "/nowhere")
+    assert (status, error(body)["code"]) == (404, "not_found")
+    status, body, headers = await bench.send("DELETE", "/predict")
+    assert (status, error(body)["code"]) == (405, "method_not_allowed")
+    assert headers["Allow"] == "POST"
+
+
+async def test_fault_of_ours_shows_no_traceback(bench: Bench) -> None:
+    async def fault(film: bytes) -> None:
+        raise RuntimeError(f"secret {film!r}")
+
+    bench.client.predict = fault  # type: ignore[method-assign,assignment]
+    status, body, headers = await bench.predict()
+    assert (status, error(body)["code"]) == (500, "internal_error")
+    assert b"secret" not in body
+    assert "X-Request-ID" in headers
+
+
+async def test_health_is_found_out_by_a_prediction(bench: Bench) -> None:
+    assert (await bench.send("GET", "/health"))[:2] == (200, b'{"status":"ok"}')
+    assert bench.torchserve.films == [b"reference"]
+
+
+async def test_health_says_why_not(bench: Bench) -> None:
+    bench.torchserve.description = [{"workers": [{"status": "UNLOADING"}]}]
+    status, body, headers = await bench.send("GET", "/health")
+    assert status == 503
+    assert "no worker" in error(body)["message"]
+    assert "Retry-After" in headers
+
+
+async def test_health_does_not_wait_for_a_hanging_torchserve(bench: Bench) -> None:
+    bench.torchserve.pause.clear()
+    assert (await bench.send("GET", "/health"))[0] == 503
+
+
+async def test_openapi_describes_the_form_and_the_answers(bench: Bench) -> None:
+    schema = json.loads((await bench.send("GET", "/openapi.json"))[1])
+    predict = schema["paths"]["/predict"]["post"]
+    form = predict["requestBody"]["content"]["multipart/form-data"]["schema"]
+    assert form["properties"]["file"]["format"] == "binary"
+    assert form["required"] == ["file"]
+    assert {"200", "408", "413", "415", "422", "502", "503"} <= set(predict["responses"])
+    assert set(schema["components"]["schemas"]["Prediction"]["properties"]) == {"prediction", "p_pneumonia", "note"}
+    assert (await bench.send("GET", "/docs"))[0] == 200
+
+
+async def test_workers_are_counted_and_scaled(bench: Bench) -> None:
+    assert await bench.client.ready_workers() == 1
+    await bench.client.scale(3)
+    assert bench.torchserve.scaled == [{"min_worker": "3", "max_worker": "3"}]
+
+
+@pytest.mark.parametrize("description", [{}, [], [{}], [{"workers": [{}]}], [{"workers": 3}], 5])
+async def test_strange_description_is_an_error(bench: Bench, description: object) -> None:
+    bench.torchserve.description = description
+    with pytest.raises(ProxyError, match="describes"):
+        await bench.client.ready_workers()
