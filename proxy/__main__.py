@@ -26,6 +26,7 @@ from proxy.app import create_app
 from proxy.client import TorchServeClient
 from proxy.errors import SettingsError, StartError
 from proxy.gate import Gate
+from proxy.protocol import HttpProtocol
 from proxy.readiness import Prober, Readiness
 from proxy.reference import ReferenceFilm, largest_film, load_reference_films
 from proxy.rundir import RunDir
@@ -142,7 +143,7 @@ def _server(settings: Settings, app: ASGIApp) -> Server:
     return Server(
         uvicorn.Config(
             app,
-            http="httptools",
+            http=HttpProtocol,
             ws="none",
             lifespan="off",
             log_config=None,
@@ -165,6 +166,8 @@ def _on_signals(server: Server, supervisor: Supervisor) -> asyncio.Event:
         stop.set()
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if number is signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN:
+            continue  # started by nohup: meant to outlive its terminal
         asyncio.get_running_loop().add_signal_handler(number, handle)
     return stop
 

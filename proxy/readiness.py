@@ -73,7 +73,8 @@ class Readiness:
     def _change(self, state: State, reason: str) -> None:
         if state is not self.state:
             self.since = self._clock()
-            logger.log(logging.INFO if state is State.READY else logging.WARNING, "%s %s", state, reason)
+            level = logging.INFO if state is State.READY else logging.WARNING
+            logger.log(level, "service is %s%s", state, f": {reason}" if reason else "")
         self.state, self.reason = state, reason
         if state is not State.READY:
             self._gate.close(reason)

@@ -17,8 +17,9 @@ logger = logging.getLogger(__name__)
 POLL_S = 0.1
 """How often a starting TorchServe is asked whether it has come up."""
 
-WATCH_S = 1.0
-"""How often predictions are tried when none succeeded by themselves."""
+WATCH_S = 0.75
+"""How often predictions are tried when none succeeded by themselves; well below the stall time of `proxy/gate.py`, so
+that a slow film is waited for as long as another worker answers."""
 
 RECOVERY_WATCH_S = 0.25
 """The same while the service is unavailable."""
@@ -135,7 +136,7 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(WATCH_S if self._readiness.ready else RECOVERY_WATCH_S)
-            if self._readiness.ready and loop.time() - self._readiness.last_success < WATCH_S:
+            if self._readiness.ready and loop.time() - self._readiness.last_success < WATCH_S / 2:
                 continue
             await self._prober.probe()
             if not self._readiness.ready and loop.time() - self._readiness.since > RESTART_AFTER_S:
