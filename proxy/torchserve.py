@@ -31,8 +31,8 @@ CONFIG = ROOT / "config"
 TAIL_LINES = 40
 """Lines of output kept to explain a failed start."""
 
-LOGGED = ("INFO ", "WARN ", "ERROR", "FATAL")
-"""How lines begin that came through log4j2.xml."""
+LEVELS = {"INFO": logging.INFO, "WARN": logging.WARNING, "ERROR": logging.ERROR, "FATAL": logging.CRITICAL}
+"""By the first word of the lines that come through log4j2.xml."""
 
 STOP_TIMEOUT_S = 8.0
 """A JVM told to end takes about four seconds (Netty's quiet period); twice that is a hang."""
@@ -213,7 +213,7 @@ class TorchServe:
         text = line.decode(errors="replace").rstrip()
         self._tail.append(text)
         # log4j2.xml lets only news through; what Java prints past it is chatter, and kept for a failure's explanation.
-        logger.log(logging.WARNING if text.startswith(LOGGED) else logging.DEBUG, "torchserve: %s", text)
+        logger.log(LEVELS.get(text.partition(" ")[0], logging.DEBUG), "torchserve: %s", text)
 
 
 def check_archive(settings: Settings) -> None:
