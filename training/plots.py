@@ -1,0 +1,206 @@
+"""Plots as PNG files: Matplotlib's Agg canvas without pyplot, so without state and without a display.
+
+Colours are Okabe and Ito's, told apart with any colour vision.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from itertools import cycle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from sklearn.metrics import precision_recall_curve, roc_curve
+
+from training.films import LABELS
+from training.metrics import Decisions, Floats, Labels, bin_of, wilson
+
+BLUE, ORANGE, GREEN, PURPLE, GREY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#777777"
+CLASS_COLOURS = (BLUE, ORANGE)
+"""In the order of LABELS."""
+
+_MARKERS = "osD^v"
+_DPI = 120
+_DARK = 0.6
+"""Share above which a cell's text must be white."""
+
+
+def roc(labels: Labels, p: Floats, told: Mapping[str, Any], path: Path) -> None:
+    """Plot the ROC curve with the operating points; `told` is what `metrics.json` holds."""
+    figure, axes = _square()
+    false_positives, true_positives, _ = roc_curve(labels, p)
+    low, high = told["ci95"]["roc_auc"]
+    axes.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle=":", label="chance")
+    axes.plot(
+        false_positives,
+        true_positives,
+        color=BLUE,
+        label=f"ROC-AUC {told['roc_auc']:.3f} [{low:.3f}, {high:.3f}]",
+    )
+    _mark_points(axes, told, x=lambda point: 1 - point["specificity"], y=lambda point: point["sensitivity"])
+    axes.set(xlabel="1 - specificity", ylabel="sensitivity", title=f"ROC, {told['n']:,} films")
+    axes.legend(loc="lower right", frameon=False)
+    _save(figure, path)
+
+
+def precision_recall(labels: Labels, p: Floats, told: Mapping[str, Any], path: Path) -> None:
+    """Plot precision over recall of PNEUMONIA, with the operating points and the share that chance would reach."""
+    figure, axes = _square()
+    precisions, recalls, _ = precision_recall_curve(labels, p)
+    share = float(labels.mean())
+    axes.axhline(share, color=GREY, linewidth=1, linestyle=":", label=f"chance: {share:.0%} of films are PNEUMONIA")
+    axes.plot(recalls, precisions, color=BLUE, drawstyle="steps-post", label="precision over recall")
+    _mark_points(axes, told, x=lambda point: point["sensitivity"], y=lambda point: point["precision"])
+    axes.set(
+        xlabel="recall of PNEUMONIA (sensitivity)", ylabel="precision", title=f"Precision-recall, {told['n']:,} films"
+    )
+    axes.legend(loc="lower left", frameon=False)
+    _save(figure, path)
+
+
+def confusion(labels: Labels, decisions: Mapping[str, Decisions], told: Mapping[str, Any], path: Path) -> None:
+    """Plot one confusion matrix an operating point: films, and their share of the row."""
+    figure = Figure(figsize=(0.6 + 3.6 * len(decisions), 4.0), layout="constrained")
+    panels = figure.subplots(1, len(decisions), squeeze=False)[0]
+    for axes, (name, decided) in zip(panels, decisions.items(), strict=True):
+        counts = np.array(
+            [[np.sum((labels == row) & (decided == bool(column))) for column in (0, 1)] for row in (0, 1)]
+        )
+        shares = counts / counts.sum(axis=1, keepdims=True)
+        axes.imshow(shares, cmap="Blues", vmin=0, vmax=1.25)
+        for row, column in np.ndindex(2, 2):
+            text = f"{counts[row, column]:,}\n{shares[row, column]:.1%}"
+            colour = "white" if shares[row, column] > _DARK else "black"
+            axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=13)
+        threshold = told["operating_points"][name]["threshold"]
+        axes.set(title=f"{name}\np >= {threshold:.4f}", xlabel="answered", xticks=(0, 1), yticks=(0, 1))
+        axes.set_xticklabels(LABELS)
+        axes.set_yticklabels(LABELS, rotation=90, va="center")
+        axes.tick_params(length=0)
+    panels[0].set_ylabel("labelled")
+    _save(figure, path)
+
+
+def reliability(labels: Labels, p: Floats, told: Mapping[str, Any], path: Path, *, bins: int = 15) -> None:
+    """Plot the observed frequency of PNEUMONIA over p_pneumonia, with Wilson intervals, and the films in each bin."""
+    figure = Figure(figsize=(5.5, 6.5), layout="constrained")
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    places = bin_of(p, bins)
+    filled = np.unique(places)
+    means = np.array([p[places == place].mean() for place in filled])
+    observed = np.array([labels[places == place].mean() for place in filled])
+    limits = np.array([wilson(int(labels[places == place].sum()), int((places == place).sum())) for place in filled])
+    spread = np.abs(limits.T - observed)  # (2, filled bins), below and above
+    upper.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle=":", label="calibrated")
+    upper.errorbar(means, observed, yerr=spread, color=BLUE, marker="o", linewidth=1, capsize=3, label="films, 95 %")
+    upper.set(ylabel="observed frequency of PNEUMONIA", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
+    upper.set_title(f"Reliability, ECE {told['ece']:.3f} over {bins} bins")
+    upper.legend(loc="upper left", frameon=False)
+    edges = np.linspace(0, 1, bins + 1)
+    of_classes = [p[labels == label] for label in (0, 1)]
+    lower.hist(of_classes, bins=edges.tolist(), stacked=True, color=CLASS_COLOURS, label=LABELS)
+    lower.set(xlabel="p_pneumonia", ylabel="films")
+    lower.set_yscale("symlog", linthresh=10)  # most films lie in the outer bins, the inner ones are to be seen too
+    lower.legend(frameon=False, loc="upper center")
+    for axes in (upper, lower):
+        _clean(axes)
+    _save(figure, path)
+
+
+def training_curves(rows: Sequence[Mapping[str, float]], path: Path) -> None:
+    """Plot the course of a training; a row is an epoch with `epoch`, `train_loss`, `val_loss` and `val_auc`."""
+    figure = Figure(figsize=(7, 6), layout="constrained")
+    losses, aucs = figure.subplots(2, 1, sharex=True)
+    epochs = [int(row["epoch"]) for row in rows]
+    for key, name, colour in (("train_loss", "training", BLUE), ("val_loss", "validation", ORANGE)):
+        losses.plot(epochs, [row[key] for row in rows], color=colour, marker="o", markersize=3, label=name)
+    losses.set(ylabel="cross-entropy (nats)", ylim=(0, None))
+    losses.legend(frameon=False)
+    val_auc = [row["val_auc"] for row in rows]
+    aucs.plot(epochs, val_auc, color=ORANGE, marker="o", markersize=3, label="validation")
+    best = int(np.argmax(val_auc))
+    aucs.plot(epochs[best], val_auc[best], "*", color=PURPLE, markersize=14, label=f"best {val_auc[best]:.4f}")
+    aucs.set(xlabel="epoch", ylabel="ROC-AUC")
+    aucs.legend(frameon=False, loc="lower right")
+    aucs.xaxis.set_major_locator(MaxNLocator(integer=True))
+    for axes in (losses, aucs):
+        _clean(axes)
+    _save(figure, path)
+
+
+def intensities(histograms: Sequence[npt.NDArray[np.float64]], path: Path) -> None:
+    """Plot how often each grey level occurs: one histogram (256,) a class, each of sum 1."""
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.subplots()
+    for name, shares, colour in zip(LABELS, histograms, CLASS_COLOURS, strict=True):
+        axes.plot(range(256), 100 * shares, color=colour, label=name)
+        axes.fill_between(range(256), 100 * shares, color=colour, alpha=0.15)
+    # Black borders and burnt-in markers would squeeze everything else to the floor.
+    inner = max(float(shares[1:255].max()) for shares in histograms)
+    axes.set(xlabel="grey level (0 to 255)", ylabel="share of pixels (%)", xlim=(0, 255), ylim=(0, 115 * inner))
+    axes.set_title("Grey levels by class, films at 224x224")
+    axes.legend(frameon=False)
+    _clean(axes)
+    _save(figure, path)
+
+
+def contact_sheet(
+    rows: Sequence[tuple[str, Sequence[tuple[str, npt.NDArray[np.uint8]]]]], path: Path, *, columns: int = 8
+) -> None:
+    """Plot films in a grid: a heading, and its films (224, 224) with the name below each."""
+    lines = [
+        (heading if start == 0 else "", films[start : start + columns])
+        for heading, films in rows
+        for start in range(0, len(films), columns)
+    ]
+    height = 2.0 * len(lines)
+    figure = Figure(figsize=(1.6 * columns, height))
+    # Not the constrained layout, which would widen the first column to its heading.
+    margins = {"left": 0.005, "right": 0.995, "top": 1 - 0.3 / height, "bottom": 0.15 / height, "wspace": 0.04}
+    grid = figure.subplots(len(lines), columns, squeeze=False, gridspec_kw=margins)
+    for axes in grid.flat:
+        axes.axis("off")
+    for cells, (heading, films) in zip(grid, lines, strict=True):
+        if heading:
+            cells[0].set_title(heading, loc="left", fontsize=11, fontweight="bold")
+        for axes, (name, film) in zip(cells, films, strict=False):
+            axes.imshow(film, cmap="gray", vmin=0, vmax=255)
+            axes.text(0.5, -0.02, name, transform=axes.transAxes, ha="center", va="top", fontsize=5)
+    _save(figure, path)
+
+
+def _mark_points(
+    axes: Axes,
+    told: Mapping[str, Any],
+    *,
+    x: Callable[[Mapping[str, float]], float],
+    y: Callable[[Mapping[str, float]], float],
+) -> None:
+    """Mark each operating point on a curve."""
+    for (name, point), marker, colour in zip(
+        told["operating_points"].items(), cycle(_MARKERS), cycle((ORANGE, GREEN, PURPLE)), strict=False
+    ):
+        axes.plot(
+            x(point), y(point), marker, color=colour, markersize=8, label=f"{name}, p >= {point['threshold']:.4f}"
+        )
+
+
+def _square() -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(5.5, 5.5), layout="constrained")
+    axes = figure.subplots()
+    axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
+    _clean(axes)
+    return figure, axes
+
+
+def _clean(axes: Axes) -> None:
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(color="#dddddd", linewidth=0.6)
+    axes.set_axisbelow(True)
+
+
+def _save(figure: Figure, path: Path) -> None:
+    figure.savefig(path, dpi=_DPI)
