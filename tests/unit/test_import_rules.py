@@ -1,6 +1,8 @@
 """Who may import whom, read from the syntax trees."""
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -43,3 +45,11 @@ def test_room_imports_only_what_it_may(room: str, forbidden: set[str]) -> None:
 def test_only_the_handler_module_knows_of_torchserve() -> None:
     knowing = [path.name for room in ("handler", "training") for path in modules(room) if "ts" in imported(path)]
     assert set(knowing) <= {"pneumonia_handler.py"}
+
+
+@pytest.mark.parametrize("name", ["evaluate", "reference"])
+def test_evaluation_shares_nothing_with_the_training_loop(name: str) -> None:
+    probe = f"import sys, training.{name}; print(*(module for module in sys.modules if module.startswith('training')))"
+    loaded = subprocess.run([sys.executable, "-c", probe], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    shared = {"cli", "errors", "evaluate", "films", "metrics", "plots", "torchvision_operators", name}
+    assert set(loaded.split()) <= {"training", *(f"training.{module}" for module in shared)}
