@@ -1,0 +1,184 @@
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from handler.imaging import decode
+from tests.films import grey, jpeg, png, write_data_set
+from training.errors import DataError
+from training.films import (
+    DecodedFilms,
+    data_digest,
+    decode_films,
+    find_films,
+    patient_and_subgroup,
+    split_by_patient,
+    without_copies,
+)
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    return write_data_set(tmp_path / "data")
+
+
+@pytest.fixture
+def films(data: Path) -> DecodedFilms:
+    return decode_films(find_films(data))
+
+
+def test_folder_is_listed_with_labels_and_patients(data: Path) -> None:
+    found = find_films(data)
+    assert [file.path for file in found] == sorted(file.path for file in found)
+    assert [file.label for file in found] == [0] * 6 + [1] * 6
+    assert sorted({file.patient for file in found}) == [
+        "IM-0000", "IM-0001", "IM-0002", "person0", "person1", "person2",
+    ]  # fmt: skip
+
+
+def test_other_files_are_not_listed(data: Path) -> None:
+    (data / "NORMAL" / "notes.txt").write_text("none")
+    (data / "NORMAL" / "film.PNG").write_bytes(png(grey()))
+    names = {file.path.name for file in find_films(data)}
+    assert "film.PNG" in names
+    assert "notes.txt" not in names
+
+
+@pytest.mark.parametrize(
+    ("name", "label", "patient", "subgroup"),
+    [
+        ("person12_bacteria_34.jpeg", 1, "person12", "bacteria"),
+        ("person12_virus_35.jpeg", 1, "person12", "virus"),
+        ("IM-0115-0001.jpeg", 0, "IM-0115", "IM"),
+        ("NORMAL2-IM-0115-0001-0002.jpeg", 0, "NORMAL2-IM-0115", "NORMAL2-IM"),
+        ("scan.png", 0, "scan.png", "unknown"),
+    ],
+)
+def test_patient_is_read_from_the_name(name: str, label: int, patient: str, subgroup: str) -> None:
+    assert patient_and_subgroup(Path(name), label) == (patient, subgroup)
+
+
+def manifest(folder: Path, *rows: str, header: str = "path,label,patient") -> Path:
+    path = folder / "films.csv"
+    path.write_text("\n".join([header, *rows]) + "\n")
+    return path
+
+
+def test_manifest_gives_patients(tmp_path: Path) -> None:
+    found = find_films(manifest(tmp_path, "a.png,NORMAL,ann", "b.png,PNEUMONIA,"))
+    assert [(file.path.name, file.label, file.patient) for file in found] == [
+        ("a.png", 0, "ann"),
+        ("b.png", 1, str(tmp_path / "b.png")),
+    ]
+
+
+def test_manifest_without_a_patient_column_is_read(tmp_path: Path) -> None:
+    found = find_films(manifest(tmp_path, "a.png,NORMAL", "b.png,PNEUMONIA", header="path,label"))
+    assert len(found) == 2
+
+
+@pytest.mark.parametrize(
+    ("rows", "header", "message"),
+    [
+        (["a.png,NORMAL,a", "b.png,SICK,b"], "path,label,patient", r":3: label must be .* got 'SICK'"),
+        (["a.png,NORMAL"], "path,class", "no column label"),
+        (["a.png,NORMAL,a"], "path,label,patient", "no film is labelled PNEUMONIA"),
+    ],
+)
+def test_wrong_manifest_is_refused(tmp_path: Path, rows: list[str], header: str, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        find_films(manifest(tmp_path, *rows, header=header))
+
+
+def test_manifest_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "films.csv"
+    path.write_bytes(png(grey()))
+    with pytest.raises(DataError, match="not a CSV"):
+        find_films(path)
+
+
+def test_missing_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no such folder or manifest"):
+        find_films(tmp_path / "nowhere")
+
+
+def test_missing_class_is_refused(data: Path) -> None:
+    (data / "PNEUMONIA").rename(data / "SICK")
+    with pytest.raises(DataError, match="no folder PNEUMONIA"):
+        find_films(data)
+
+
+def test_empty_class_is_refused(data: Path) -> None:
+    for path in (data / "NORMAL").iterdir():
+        path.unlink()
+    with pytest.raises(DataError, match="no film is labelled NORMAL"):
+        find_films(data)
+
+
+def test_films_are_decoded_as_the_server_decodes_them(films: DecodedFilms) -> None:
+    for index, file in enumerate(films.files):
+        film = decode(file.path.read_bytes())
+        assert np.array_equal(films.pixels[index], film.pixels)
+        assert films.facts[index] == film.facts
+
+
+def test_unreadable_films_are_listed_and_skipped(data: Path) -> None:
+    broken, gone = data / "NORMAL" / "IM-0000-broken.jpeg", data / "NORMAL" / "IM-0000-gone.jpeg"
+    broken.write_bytes(jpeg(grey())[:-200])
+    gone.symlink_to(data / "nowhere.jpeg")
+    films = decode_films(find_films(data))
+    assert [path for path, _ in films.skipped] == [broken, gone]
+    assert "cannot be decoded" in films.skipped[0][1]
+    assert "No such file" in films.skipped[1][1]
+    assert len(films.files) == len(films.pixels) == len(films.labels) == len(films.digests) == 12
+
+
+def test_class_without_a_readable_film_is_refused(data: Path) -> None:
+    for path in (data / "NORMAL").iterdir():
+        path.write_bytes(b"text")
+    with pytest.raises(DataError, match="6 of 12 files were skipped"):
+        decode_films(find_films(data))
+
+
+def test_copies_are_dropped(data: Path) -> None:
+    original = data / "NORMAL" / "IM-0000-0000.jpeg"
+    (data / "NORMAL" / "IM-0009-0000.jpeg").write_bytes(original.read_bytes())
+    films = without_copies(decode_films(find_films(data)))
+    assert len(films.files) == 12
+    assert films.files[0].path == original
+
+
+def test_copies_with_different_labels_are_refused(data: Path) -> None:
+    original = data / "NORMAL" / "IM-0000-0000.jpeg"
+    (data / "PNEUMONIA" / "person9_virus_1.jpeg").write_bytes(original.read_bytes())
+    with pytest.raises(DataError, match=r"person9_virus_1\.jpeg is a copy of .*IM-0000-0000\.jpeg, labelled otherwise"):
+        without_copies(decode_films(find_films(data)))
+
+
+def test_no_patient_is_in_both_parts(films: DecodedFilms) -> None:
+    for fold in range(3):
+        train, validation = split_by_patient(films, folds=3, fold=fold, seed=0)
+        assert sorted([*train, *validation]) == list(range(12))
+        patients = [{films.files[i].patient for i in part} for part in (train, validation)]
+        assert not patients[0] & patients[1]
+        assert set(films.labels[validation]) == {0, 1}
+
+
+def test_split_is_the_same_for_the_same_seed(films: DecodedFilms) -> None:
+    first, second = (split_by_patient(films, folds=3, fold=0, seed=4)[1].tolist() for _ in range(2))
+    assert first == second
+
+
+def test_fewer_patients_than_folds_are_refused(films: DecodedFilms) -> None:
+    with pytest.raises(DataError, match="3 patients of NORMAL cannot be split into 4 folds"):
+        split_by_patient(films, folds=4, fold=0, seed=0)
+
+
+def test_digest_tells_what_was_learned_from(films: DecodedFilms) -> None:
+    digest = data_digest(films, [0, 1])
+    reverse = films.subset(np.arange(12)[::-1])
+    assert data_digest(reverse, [11, 10]) == digest  # the order does not matter
+    assert data_digest(films, [0, 2]) != digest
+    other = dataclasses.replace(films, digests=("0" * 64, *films.digests[1:]))
+    assert data_digest(other, [0, 1]) != digest
