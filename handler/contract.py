@@ -5,6 +5,7 @@ Training writes it, the archive carries it, the handler refuses to start on one 
 
 import dataclasses
 import json
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,26 @@ class Interval:
     def __post_init__(self) -> None:
         if not 0.0 <= self.low <= self.value <= self.high <= 1.0:
             raise ContractError(f"interval: wants 0 <= low <= value <= high <= 1, got {self!r}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Calibration:
+    """How the difference of the logits becomes a probability: logistic(difference / temperature + bias).
+
+    The temperature takes back overconfidence; the bias, what class weights and augmentation shifted.
+
+    Source: Platt, Probabilistic Outputs for Support Vector Machines, 1999; Guo et al., On Calibration of Modern Neural
+    Networks, ICML 2017.
+    """
+
+    temperature: float
+    bias: float
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.temperature < math.inf:
+            raise ContractError(f"calibration: temperature must be positive and finite, got {self.temperature!r}")
+        if not math.isfinite(self.bias):
+            raise ContractError(f"calibration: bias must be finite, got {self.bias!r}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,8 +91,7 @@ class ModelContract:
     """Of the RGB channels in [0, 1], in which the grey film is repeated. Folded into the ONNX graph."""
     preprocessing_version: int
     """`handler.imaging.VERSION` that the model was trained and calibrated with."""
-    temperature: float
-    """Divides the logits before the softmax (Guo et al. 2017)."""
+    calibration: Calibration
     operating_points: tuple[OperatingPoint, ...]
     default_operating_point: str
     gate: Gate
@@ -88,8 +108,6 @@ class ModelContract:
             raise ContractError(f"schema_version: this code reads {SCHEMA_VERSION}, got {self.schema_version!r}")
         if self.labels != ("NORMAL", "PNEUMONIA"):
             raise ContractError(f"labels: wants NORMAL, PNEUMONIA in the order of the logits, got {self.labels!r}")
-        if not self.temperature > 0.0:
-            raise ContractError(f"temperature: must be positive, got {self.temperature!r}")
         names = [point.name for point in self.operating_points]
         if len(set(names)) != len(names):
             raise ContractError(f"operating_points: names must differ, got {names!r}")
@@ -151,6 +169,10 @@ def _interval(fields: Any) -> Interval:
     return Interval(**_parsed(Interval, fields))
 
 
+def _calibration(fields: Any) -> Calibration:
+    return Calibration(**_parsed(Calibration, fields))
+
+
 def _gate(fields: Any) -> Gate:
     return Gate(**_parsed(Gate, fields))
 
@@ -163,6 +185,7 @@ _NESTED: dict[str, Callable[[Any], Any]] = {
     "labels": tuple,
     "mean": tuple,
     "std": tuple,
+    "calibration": _calibration,
     "sensitivity": _interval,
     "specificity": _interval,
     "operating_points": _operating_points,

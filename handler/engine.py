@@ -16,7 +16,7 @@ class Outputs:
     """What one pass over a batch gives, float32."""
 
     logits: npt.NDArray[np.float32]
-    """(B, 2), in the order of the contract's labels, before temperature."""
+    """(B, 2), in the order of the contract's labels, before calibration."""
     features: npt.NDArray[np.float32]
     """(B, 1280), after global average pooling."""
     activation_map: npt.NDArray[np.float32]

@@ -71,7 +71,7 @@ class PneumoniaHandler:
             return []
         batch = np.stack([film.pixels for film in films])  # (B, 224, 224)
         outputs = self.engine.run(batch)
-        p_pneumonia: list[float] = probabilities(outputs.logits, temperature=self.contract.temperature).tolist()
+        p_pneumonia: list[float] = probabilities(outputs.logits, self.contract.calibration).tolist()
         return p_pneumonia
 
     def postprocess(self, films: list[Film | FilmError], p_pneumonia: list[float], context: Any) -> list[bytes]:

@@ -1,11 +1,11 @@
-"""From logits to an answer: temperature, operating point, decision, warnings."""
+"""From logits to an answer: calibration, operating point, decision, warnings."""
 
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from handler.contract import Gate, ModelContract, OperatingPoint
+from handler.contract import Calibration, Gate, ModelContract, OperatingPoint
 from handler.imaging import Facts
 
 
@@ -20,13 +20,11 @@ class Answer:
     note: str
 
 
-def probabilities(logits: npt.NDArray[np.float32], *, temperature: float) -> npt.NDArray[np.float64]:
-    """Return p_pneumonia (B,) in [0, 1] from logits (B, 2).
-
-    Source: Guo et al., On Calibration of Modern Neural Networks, ICML 2017.
-    """
-    margin = (logits[:, 1] - logits[:, 0]).astype(np.float64) / temperature  # (B,)
-    return 0.5 * (1.0 + np.tanh(0.5 * margin))  # the logistic function, without overflow
+def probabilities(logits: npt.NDArray[np.float32], calibration: Calibration) -> npt.NDArray[np.float64]:
+    """Return p_pneumonia (B,) in [0, 1] from logits (B, 2)."""
+    difference = (logits[:, 1] - logits[:, 0]).astype(np.float64)  # (B,)
+    # The logistic function, without overflow.
+    return 0.5 * (1.0 + np.tanh(0.5 * (difference / calibration.temperature + calibration.bias)))
 
 
 def answer(p_pneumonia: float, facts: Facts, *, contract: ModelContract, point: OperatingPoint) -> Answer:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from onnx import TensorProto, helper, save_model
 
-from handler.contract import Gate, Interval, ModelContract, OperatingPoint
+from handler.contract import Calibration, Gate, Interval, ModelContract, OperatingPoint
 from handler.imaging import INPUT_PX, VERSION
 
 NOTE = "High-recall screening model; not a medical device."
@@ -66,7 +66,7 @@ def contract(*, model_sha256: str = "0" * 64) -> ModelContract:
         mean=(0.485, 0.456, 0.406),
         std=(0.229, 0.224, 0.225),
         preprocessing_version=VERSION,
-        temperature=1.0,
+        calibration=Calibration(temperature=1.0, bias=0.0),
         operating_points=points,
         default_operating_point="rule_out",
         gate=Gate(min_contrast=5.0, max_colour=10.0, min_side_px=70),

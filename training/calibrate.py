@@ -1,6 +1,6 @@
 """python -m training.calibrate --data DIR --run DIR [--model-store DIR] [--version X.Y.Z]
 
-Fit the temperature and choose the operating points on a run's validation films, with the shipped ONNX file, and write
+Fit temperature and bias, and choose the operating points on a run's validation films, with the shipped ONNX file, and write
 `contract.json`. The films must be the run's own: the same split is made again and its digest compared.
 """
 
@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import yaml
-from scipy.optimize import minimize_scalar
+from scipy.optimize import minimize
 
-from handler.contract import SCHEMA_VERSION, Gate, Interval, ModelContract, OperatingPoint
+from handler.contract import SCHEMA_VERSION, Calibration, Gate, Interval, ModelContract, OperatingPoint
 from handler.engine import Engine
 from handler.imaging import INPUT_PX, VERSION
 from handler.screening import probabilities
@@ -63,7 +63,10 @@ def main() -> None:
         data_sha256=digest,
     )
     contract.save(args.model_store / "contract.json")
-    logger.info("temperature %.3f on %d films held out", contract.temperature, len(validation_part))
+    fitted = contract.calibration
+    logger.info(
+        "temperature %.3f, bias %.3f on %d films held out", fitted.temperature, fitted.bias, len(validation_part)
+    )
     for point in contract.operating_points:
         logger.info(
             "%s: threshold %.4f, sensitivity %s, specificity %s",
@@ -77,7 +80,7 @@ def main() -> None:
 def calibrate(
     onnx: Path, *, learned: DecodedFilms, held_out: DecodedFilms, version: str, data_sha256: str
 ) -> ModelContract:
-    """Return the contract of a model: temperature and operating points by films held out, the gate by those learned.
+    """Return the contract of a model: calibration and operating points by films held out, the gate by those learned.
 
     Raises:
         ArtefactError: the ONNX file is missing.
@@ -89,8 +92,8 @@ def calibrate(
         raise ArtefactError(f"{onnx}: {exc.strerror}") from exc
     engine, labels = Engine(onnx, threads=os.cpu_count() or 1), held_out.labels
     logits = np.concatenate([engine.run(film[None]).logits for film in held_out.pixels])  # (N, 2)
-    temperature = fit_temperature(logits, labels)
-    p_pneumonia = probabilities(logits, temperature=temperature)
+    calibration = fit_calibration(logits, labels)
+    p_pneumonia = probabilities(logits, calibration)
     return ModelContract(
         schema_version=SCHEMA_VERSION,
         model_version=version,
@@ -99,7 +102,7 @@ def calibrate(
         mean=MEAN,
         std=STD,
         preprocessing_version=VERSION,
-        temperature=temperature,
+        calibration=calibration,
         operating_points=(
             operating_point("rule_out", rule_out_threshold(p_pneumonia, labels), p_pneumonia, labels),
             operating_point("balanced", balanced_threshold(p_pneumonia, labels), p_pneumonia, labels),
@@ -127,17 +130,21 @@ def read_run(run: Path) -> tuple[Recipe, str]:
         raise ArtefactError(f"{run}: not a run folder: {exc}") from exc
 
 
-def fit_temperature(logits: Logits, labels: Labels) -> float:
-    """Return the temperature that minimises the negative log-likelihood of logits (N, 2).
+def fit_calibration(logits: Logits, labels: Labels) -> Calibration:
+    """Return the temperature and bias that minimise the negative log-likelihood of logits (N, 2).
 
-    Source: Guo et al., On Calibration of Modern Neural Networks, ICML 2017.
+    Two parameters only, so that they cannot learn the films by heart.
     """
 
-    def loss(log_temperature: float) -> float:
-        p = probabilities(logits, temperature=float(np.exp(log_temperature)))
+    def candidate(parameters: npt.NDArray[np.float64]) -> Calibration:
+        return Calibration(temperature=float(np.exp(parameters[0])), bias=float(parameters[1]))
+
+    def loss(parameters: npt.NDArray[np.float64]) -> float:
+        p = probabilities(logits, candidate(parameters))
         return float(-np.log(np.clip(np.where(labels == 1, p, 1.0 - p), 1e-12, None)).mean())
 
-    return float(np.exp(minimize_scalar(loss, bounds=(-3.0, 3.0), method="bounded").x))
+    best = candidate(minimize(loss, x0=(0.0, 0.0), method="Nelder-Mead").x)
+    return Calibration(temperature=round(best.temperature, 6), bias=round(best.bias, 6))
 
 
 def rule_out_threshold(p_pneumonia: Probabilities, labels: Labels) -> float:

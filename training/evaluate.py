@@ -77,7 +77,7 @@ class Shipped:
 
         def one(pixels: Any) -> float:
             logits = self.engine.run(pixels[None]).logits  # (1, 2)
-            p_pneumonia: float = probabilities(logits, temperature=self.contract.temperature).item()
+            p_pneumonia: float = probabilities(logits, self.contract.calibration).item()
             return p_pneumonia
 
         with ThreadPoolExecutor(os.cpu_count()) as pool:  # ONNX Runtime runs without the GIL

@@ -56,7 +56,6 @@ def test_missing_key_of_a_nested_object_is_refused_by_name(tmp_path: Path, field
     [
         ("schema_version", 2),
         ("labels", ["PNEUMONIA", "NORMAL"]),
-        ("temperature", 0.0),
         ("default_operating_point", "screen"),
     ],
 )
@@ -69,12 +68,23 @@ def test_invalid_value_is_refused_with_field_and_value(
     assert all(str(part) in str(caught.value) for part in shown)
 
 
-def test_nan_temperature_is_refused(tmp_path: Path, fields: dict[str, Any]) -> None:
-    with pytest.raises(ContractError, match="temperature"):
-        load(tmp_path, fields | {"temperature": float("nan")})
+@pytest.mark.parametrize(
+    ("calibration", "message"),
+    [
+        ({"temperature": 0.0, "bias": 0.0}, r"temperature must be positive and finite, got 0\.0"),
+        ({"temperature": float("nan"), "bias": 0.0}, "temperature must be positive and finite, got nan"),
+        ({"temperature": 1.0, "bias": float("inf")}, "bias must be finite, got inf"),
+        ({"temperature": 1.0}, "Calibration: missing bias"),
+    ],
+)
+def test_calibration_that_gives_no_probability_is_refused(
+    tmp_path: Path, fields: dict[str, Any], calibration: dict[str, float], message: str
+) -> None:
+    with pytest.raises(ContractError, match=message):
+        load(tmp_path, fields | {"calibration": calibration})
 
 
-@pytest.mark.parametrize("name", ["temperature", "operating_points", "gate", "labels", "mean"])
+@pytest.mark.parametrize("name", ["calibration", "operating_points", "gate", "labels", "mean"])
 def test_value_of_a_wrong_type_is_refused(tmp_path: Path, fields: dict[str, Any], name: str) -> None:
     with pytest.raises(ContractError):
         load(tmp_path, fields | {name: None})

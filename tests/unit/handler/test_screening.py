@@ -3,6 +3,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+from handler.contract import Calibration
 from handler.imaging import Facts
 from handler.screening import answer, probabilities, warnings
 from tests.models import NOTE, contract
@@ -10,16 +11,21 @@ from tests.models import NOTE, contract
 PLAIN = Facts(format="JPEG", width_px=1500, height_px=1200, colour=0.0, contrast=50.0)
 
 
-def test_probability_is_the_softmax_of_the_scaled_logits() -> None:
+def test_probability_without_bias_is_the_softmax_of_the_scaled_logits() -> None:
     logits = np.array([[0.3, 1.1], [2.0, -1.0]], dtype=np.float32)
     scaled = np.exp(logits.astype(np.float64) / 1.7)
     expected = scaled[:, 1] / scaled.sum(axis=1)
-    assert probabilities(logits, temperature=1.7) == pytest.approx(expected, abs=1e-7)
+    assert probabilities(logits, Calibration(temperature=1.7, bias=0.0)) == pytest.approx(expected, abs=1e-7)
+
+
+def test_bias_moves_the_log_odds() -> None:
+    p = probabilities(np.array([[0.5, 1.5]], dtype=np.float32), Calibration(temperature=2.0, bias=-1.5))
+    assert np.log(p / (1 - p)) == pytest.approx(1.0 / 2.0 - 1.5)
 
 
 def test_extreme_logits_do_not_overflow() -> None:
     logits = np.array([[-1e30, 1e30], [1e30, -1e30]], dtype=np.float32)
-    assert probabilities(logits, temperature=0.01).tolist() == [1.0, 0.0]
+    assert probabilities(logits, Calibration(temperature=0.01, bias=0.0)).tolist() == [1.0, 0.0]
 
 
 @pytest.mark.parametrize(

@@ -1,22 +1,27 @@
 import numpy as np
 import pytest
 
+from handler.contract import Calibration
 from handler.screening import probabilities
-from training.calibrate import balanced_threshold, fit_temperature, operating_point, rule_out_threshold
+from training.calibrate import balanced_threshold, fit_calibration, operating_point, rule_out_threshold
 from training.errors import DataError
+from training.metrics import ece
 
 
-def test_temperature_of_overconfident_logits_is_found() -> None:
+def test_overconfident_and_shifted_logits_are_calibrated() -> None:
     rng = np.random.default_rng(0)
-    margin = rng.normal(0.0, 2.0, 20_000)
-    labels = (rng.random(20_000) < 1 / (1 + np.exp(-margin))).astype(np.int64)
-    logits = np.stack([np.zeros_like(margin), 3.0 * margin], axis=1).astype(np.float32)
-    assert fit_temperature(logits, labels) == pytest.approx(3.0, rel=0.05)
+    log_odds = rng.normal(0.0, 2.0, 20_000)
+    labels = (rng.random(20_000) < 1 / (1 + np.exp(-log_odds))).astype(np.int64)
+    logits = np.stack([np.zeros_like(log_odds), 3.0 * (log_odds - 1.0)], axis=1).astype(np.float32)
+    fitted = fit_calibration(logits, labels)
+    assert fitted.temperature == pytest.approx(3.0, rel=0.05)
+    assert fitted.bias == pytest.approx(1.0, abs=0.1)
+    assert ece(labels, probabilities(logits, fitted)) < 0.01
 
 
-def test_temperature_leaves_the_ranking() -> None:
+def test_calibration_leaves_the_ranking() -> None:
     logits = np.array([[0, -2], [0, 1], [0, 3]], dtype=np.float32)
-    assert (np.diff(probabilities(logits, temperature=2.5)) > 0).all()
+    assert (np.diff(probabilities(logits, Calibration(temperature=2.5, bias=-1.0))) > 0).all()
 
 
 def test_rule_out_misses_only_what_the_interval_allows() -> None:
