@@ -64,6 +64,11 @@ train: $(VENV)/.train ## Train: make train DATA=DIR RECIPE=finetune_last3 (goes 
 	@$(BIN)/python -m training.train --data $(call required,DATA) --recipe $(RECIPE) --out $(RUN) \
 	  $(if $(BACKBONE_WEIGHTS),--backbone-weights $(BACKBONE_WEIGHTS)) $(if $(SEED),--seed $(SEED))
 
+.PHONY: compare
+compare: $(VENV)/.train ## Compare runs on the films they held out: make compare DATA=DIR RUNS="runs/a runs/b"
+	@$(BIN)/python -m training.compare --data $(call required,DATA) --runs $(or $(RUNS),$(wildcard runs/*)) \
+	  $(if $(OUT),--out $(OUT))
+
 .PHONY: export
 export: $(VENV)/.train ## Make a run's model the one that ships: make export DATA=DIR RUN=runs/finetune_all
 	@$(BIN)/python -m training.export --run $(RUN)
