@@ -1,7 +1,7 @@
 """python -m training.calibrate --data DIR --run DIR [--model-store DIR] [--version X.Y.Z]
 
-Fit temperature and bias, and choose the operating points on a run's validation films, with the shipped ONNX file, and write
-`contract.json`. The films must be the run's own: the same split is made again and its digest compared.
+Fit temperature and bias, and choose the operating points, on a run's validation films with the shipped ONNX file, and
+write `contract.json`. The films must be the run's own: the same split is made again and its digest compared.
 """
 
 import argparse

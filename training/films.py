@@ -204,6 +204,8 @@ def _from_manifest(manifest: Path) -> list[FilmFile]:
                 label = LABELS.index(row["label"])
                 patient, subgroup = patient_and_subgroup(path, label)
                 films.append(FilmFile(path=path, label=label, patient=row.get("patient") or patient, subgroup=subgroup))
+    except OSError as exc:
+        raise DataError(f"{manifest}: {exc.strerror}") from exc
     except (UnicodeDecodeError, csv.Error) as exc:
         raise DataError(f"{manifest}: not a CSV in UTF-8: {exc}") from exc
     return films

@@ -41,7 +41,7 @@ class MetricsLog(Callback):
             {
                 "epoch": trainer.current_epoch,
                 **{name: round(metrics[name].item(), 5) for name in ("train_loss", "val_loss", "val_auc")},
-                "learning_rate": trainer.optimizers[0].param_groups[0]["lr"],
+                "learning_rate": float(f"{trainer.optimizers[0].param_groups[0]['lr']:.3g}"),
                 "films_per_s": round(films / self._learning_s, 1),
             }
         )
