@@ -79,6 +79,10 @@ export: $(VENV)/.train ## Make a run's model the one that ships: make export DAT
 evaluate: $(VENV)/.train ## Score films with the shipped model: make evaluate DATA=DIR OUT=DIR
 	@$(BIN)/python -m training.evaluate --data $(call required,DATA) --out $(or $(OUT),out/evaluation)
 
+.PHONY: composites
+composites: $(VENV)/.train ## Make the reference films anew, from a folder of films: make composites DATA=DIR
+	@$(BIN)/python -m training.composites --data $(call required,DATA)
+
 # --- development
 
 .PHONY: test
