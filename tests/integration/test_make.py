@@ -1,0 +1,68 @@
+"""The make targets that decide by themselves whether there is something to do."""
+
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.integration
+
+ROOT = Path(__file__).parents[2]
+
+
+def make(*arguments: str) -> subprocess.CompletedProcess[str]:
+    # Under `make test` the outer make's flags would reach this one.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
+    return subprocess.run(
+        ["make", "--no-print-directory", *arguments],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _built() -> None:
+    if not (ROOT / "model_store" / "pneumonia.mar").exists():
+        pytest.fail("run the tests by `make test`, which builds the archive first")
+
+
+def test_archive_that_is_up_to_date_is_left_alone() -> None:
+    assert make("--question", "archive").returncode == 0
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        "model_store/pneumonia.onnx",
+        "model_store/contract.json",
+        "handler/imaging.py",
+        "handler/pneumonia_handler.py",
+        "config/model-config.yaml",
+        "requirements/handler.txt",
+    ],
+)
+def test_archive_is_rebuilt_when_what_goes_in_has_changed(changed: str) -> None:
+    assert make("--question", f"--what-if={changed}", "archive").returncode == 1
+
+
+def test_archive_is_not_rebuilt_for_what_stays_out() -> None:
+    assert make("--question", "--what-if=proxy/app.py", "archive").returncode == 0
+
+
+def test_help_lists_every_target() -> None:
+    targets = set(re.findall(r"^\.PHONY: (\S+)", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    listed = {line.split()[1] for line in make("help").stdout.splitlines()}
+    assert listed == targets
+
+
+@pytest.mark.parametrize(("target", "missing"), [("train", "DATA"), ("evaluate", "DATA"), ("scale", "WORKERS")])
+def test_missing_argument_is_named(target: str, missing: str) -> None:
+    refused = make(target)
+    assert refused.returncode == 2
+    assert missing in refused.stderr
