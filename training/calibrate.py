@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import yaml
 from scipy.optimize import minimize
 
 from handler.contract import SCHEMA_VERSION, Calibration, Gate, Interval, ModelContract, OperatingPoint
@@ -21,10 +20,10 @@ from handler.imaging import INPUT_PX, VERSION
 from handler.screening import probabilities
 from training import cli
 from training.errors import ArtefactError, DataError
-from training.films import LABELS, DecodedFilms, data_digest, decode_films, find_films, split_by_patient, without_copies
+from training.films import LABELS, DecodedFilms
 from training.metrics import wilson
 from training.model import MEAN, STD
-from training.recipe import Recipe
+from training.run_folder import load_films, parts, read_run
 
 logger = logging.getLogger(__name__)
 
@@ -50,22 +49,18 @@ def main() -> None:
     parser.add_argument("--model-store", type=Path, default=Path("model_store"), help="has pneumonia.onnx")
     parser.add_argument("--version", default="1.0.0", help="of the model, told by the contract and the archive")
     args = parser.parse_args()
-    recipe, digest = read_run(args.run)
-    films = without_copies(decode_films(find_films(args.data)))
-    train_part, validation_part = split_by_patient(films, folds=recipe.folds, fold=recipe.fold, seed=0)
-    if data_digest(films, validation_part.tolist()) != digest:
-        raise DataError(f"{args.data}: not the films that {args.run} learned from")
+    learned, held_out = parts(load_films(args.data), args.run)
     contract = calibrate(
         args.model_store / "pneumonia.onnx",
-        learned=films.subset(train_part),
-        held_out=films.subset(validation_part),
+        learned=learned,
+        held_out=held_out,
         version=args.version,
-        data_sha256=digest,
+        data_sha256=read_run(args.run)[1],
     )
     contract.save(args.model_store / "contract.json")
     fitted = contract.calibration
     logger.info(
-        "temperature %.3f, bias %.3f on %d films held out", fitted.temperature, fitted.bias, len(validation_part)
+        "temperature %.3f, bias %.3f on %d films held out", fitted.temperature, fitted.bias, len(held_out.files)
     )
     for point in contract.operating_points:
         logger.info(
@@ -114,20 +109,6 @@ def calibrate(
         licence=LICENCE,
         note=NOTE,
     )
-
-
-def read_run(run: Path) -> tuple[Recipe, str]:
-    """Return the recipe and the data digest of a run folder.
-
-    Raises:
-        ArtefactError: it is not a run folder.
-    """
-    path = run / "config.yaml"
-    try:
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
-        return Recipe.from_fields(config["recipe"], source=str(path)), str(config["data_sha256"])
-    except (OSError, yaml.YAMLError, TypeError, KeyError) as exc:
-        raise ArtefactError(f"{run}: not a run folder: {exc}") from exc
 
 
 def fit_calibration(logits: Logits, labels: Labels) -> Calibration:

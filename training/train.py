@@ -18,11 +18,12 @@ from torch import Tensor
 from training import cli
 from training.dataset import train_loader, validation_loader
 from training.errors import ArtefactError
-from training.films import DecodedFilms, data_digest, decode_films, find_films, split_by_patient, without_copies
+from training.films import DecodedFilms, data_digest
 from training.learner import Learner
 from training.metrics_log import MetricsLog
 from training.model import PneumoniaNet, load_backbone
 from training.recipe import Recipe
+from training.run_folder import divide, load_films
 
 logger = logging.getLogger(__name__)
 
@@ -53,8 +54,8 @@ def train(*, data: Path, recipe: Recipe, run: Path, backbone_weights: Path | Non
         DataError: the films cannot be learned from.
         ArtefactError: the pretrained weights, or the checkpoint to go on from, are of no use.
     """
-    films = without_copies(decode_films(find_films(data)))
-    train_part, validation_part = split_by_patient(films, folds=recipe.folds, fold=recipe.fold, seed=0)
+    films = load_films(data)
+    train_part, validation_part = divide(films, recipe)
     digest = data_digest(films, validation_part.tolist())
     last = prepare_run(run, recipe=recipe, digest=digest)
     learning, held_out = films.subset(train_part), films.subset(validation_part)

@@ -1,0 +1,61 @@
+import dataclasses
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.films import grey, jpeg, write_data_set
+from training.errors import ArtefactError, DataError
+from training.films import data_digest
+from training.recipe import Recipe
+from training.run_folder import divide, load_films, parts, read_run
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    return write_data_set(tmp_path / "data")
+
+
+@pytest.fixture
+def run(tmp_path: Path, data: Path) -> Path:
+    """Return the folder of a run that learned from the films."""
+    recipe = dataclasses.replace(Recipe.load("baseline"), folds=3, fold=1)
+    films = load_films(data)
+    digest = data_digest(films, divide(films, recipe)[1].tolist())
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / "config.yaml").write_text(
+        yaml.safe_dump({"recipe": dataclasses.asdict(recipe), "data_sha256": digest}, sort_keys=False)
+    )
+    return folder
+
+
+def test_run_tells_its_recipe_and_its_films(run: Path) -> None:
+    recipe, digest = read_run(run)
+    assert (recipe.name, recipe.fold) == ("baseline", 1)
+    assert len(digest) == 64
+
+
+def test_split_is_made_again_with_no_patient_in_both_parts(run: Path, data: Path) -> None:
+    films = load_films(data)
+    learned, held_out = parts(films, run)
+    assert len(learned.files) + len(held_out.files) == len(films.files)
+    assert not {file.patient for file in learned.files} & {file.patient for file in held_out.files}
+
+
+def test_seed_of_the_training_does_not_move_the_split(data: Path) -> None:
+    films = load_films(data)
+    recipes = [dataclasses.replace(Recipe.load("baseline"), folds=3, seed=seed) for seed in (0, 7)]
+    first, second = (divide(films, recipe)[1].tolist() for recipe in recipes)
+    assert first == second
+
+
+def test_other_films_are_refused(run: Path, data: Path) -> None:
+    (data / "NORMAL" / "IM-0009-0001.jpeg").write_bytes(jpeg(grey(seed=99)))
+    with pytest.raises(DataError, match="run: learned from other films than these"):
+        parts(load_films(data), run)
+
+
+def test_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ArtefactError, match="not a run folder"):
+        read_run(tmp_path)
