@@ -111,10 +111,11 @@ def calibrate(
     )
 
 
-def fit_calibration(logits: Logits, labels: Labels) -> Calibration:
+def fit_calibration(logits: Logits, targets: Labels | Probabilities) -> Calibration:
     """Return the temperature and bias that minimise the negative log-likelihood of logits (N, 2).
 
-    Two parameters only, so that they cannot learn the films by heart.
+    Two parameters only, so that they cannot learn the films by heart. The targets (N,), in [0, 1], are the labels, or
+    labels drawn in a little where the films are so few that no steepness would be too great for them.
     """
 
     def candidate(parameters: npt.NDArray[np.float64]) -> Calibration:
@@ -122,26 +123,25 @@ def fit_calibration(logits: Logits, labels: Labels) -> Calibration:
 
     def loss(parameters: npt.NDArray[np.float64]) -> float:
         p = probabilities(logits, candidate(parameters))
-        return float(-np.log(np.clip(np.where(labels == 1, p, 1.0 - p), 1e-12, None)).mean())
+        of_pneumonia, of_normal = np.log(np.clip((p, 1.0 - p), 1e-12, None))
+        return float(-(targets * of_pneumonia + (1.0 - targets) * of_normal).mean())
 
     best = candidate(minimize(loss, x0=(0.0, 0.0), method="Nelder-Mead").x)
     return Calibration(temperature=round(best.temperature, 6), bias=round(best.bias, 6))
 
 
-def rule_out_threshold(p_pneumonia: Probabilities, labels: Labels) -> float:
-    """Return the highest threshold whose sensitivity has a 95 % interval above SENSITIVITY_LOW.
+def rule_out_threshold(p_pneumonia: Probabilities, labels: Labels, *, low: float = SENSITIVITY_LOW) -> float:
+    """Return the highest threshold whose sensitivity has a 95 % interval that begins at `low` or above.
 
     Raises:
         DataError: there are too few films of PNEUMONIA to show it at any threshold.
     """
     positives = np.sort(p_pneumonia[labels == 1])
     missed = -1
-    while missed + 1 < len(positives) and wilson(len(positives) - missed - 1, len(positives))[0] >= SENSITIVITY_LOW:
+    while missed + 1 < len(positives) and wilson(len(positives) - missed - 1, len(positives))[0] >= low:
         missed += 1
     if missed < 0:
-        raise DataError(
-            f"{len(positives)} films of PNEUMONIA are too few to show a sensitivity above {SENSITIVITY_LOW}"
-        )
+        raise DataError(f"{len(positives)} films of PNEUMONIA are too few to show a sensitivity above {low}")
     caught = positives[missed]  # the lowest that must stay at or above the threshold
     return _between(p_pneumonia[p_pneumonia < caught].max(initial=0.0), caught)
 
@@ -163,9 +163,15 @@ def operating_point(name: str, threshold: float, p_pneumonia: Probabilities, lab
     return OperatingPoint(
         name=name,
         threshold=threshold,
-        sensitivity=_share(positives.round(4) >= threshold),
-        specificity=_share(negatives.round(4) < threshold),
+        sensitivity=share(positives.round(4) >= threshold),
+        specificity=share(negatives.round(4) < threshold),
     )
+
+
+def share(holds: npt.NDArray[np.bool_]) -> Interval:
+    """Return of how many films (N,) something holds, with the 95 % Wilson interval."""
+    low, high = wilson(int(holds.sum()), len(holds))
+    return Interval(value=round(float(holds.mean()), 6), low=round(low, 6), high=round(high, 6))
 
 
 def gate(films: DecodedFilms) -> Gate:
@@ -181,13 +187,8 @@ def _between(below: float, above: float) -> float:
     return float(np.clip(np.round(1.0 / (1.0 + np.exp(-middle)), 4), 1e-4, round(float(high), 4)))
 
 
-def _share(holds: npt.NDArray[np.bool_]) -> Interval:
-    low, high = wilson(int(holds.sum()), len(holds))
-    return Interval(value=round(float(holds.mean()), 6), low=round(low, 6), high=round(high, 6))
-
-
-def _told(share: Interval) -> str:
-    return f"{share.value:.4f} [{share.low:.4f}, {share.high:.4f}]"
+def _told(rate: Interval) -> str:
+    return f"{rate.value:.4f} [{rate.low:.4f}, {rate.high:.4f}]"
 
 
 if __name__ == "__main__":

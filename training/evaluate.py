@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
+import numpy.typing as npt
 
 from handler.contract import ModelContract
 from handler.engine import Engine
@@ -72,16 +73,14 @@ class Shipped:
             raise ArtefactError(f"{onnx}: cannot be run: {exc}") from exc
         return cls(contract=contract, engine=engine)
 
-    def score(self, films: DecodedFilms) -> list[float]:
-        """Return p_pneumonia, 0 to 1, of each film: one at a time on one thread, as a worker does it."""
-
-        def one(pixels: Any) -> float:
-            logits = self.engine.run(pixels[None]).logits  # (1, 2)
-            p_pneumonia: float = probabilities(logits, self.contract.calibration).item()
-            return p_pneumonia
-
+    def logits(self, films: DecodedFilms) -> npt.NDArray[np.float32]:
+        """Return the logits (N, 2) of the films: one at a time on one thread, as a worker does it."""
         with ThreadPoolExecutor(os.cpu_count()) as pool:  # ONNX Runtime runs without the GIL
-            return list(pool.map(one, films.pixels))
+            return np.concatenate(list(pool.map(lambda pixels: self.engine.run(pixels[None]).logits, films.pixels)))
+
+    def score(self, films: DecodedFilms) -> Floats:
+        """Return p_pneumonia (N,), 0 to 1, of the films."""
+        return probabilities(self.logits(films), self.contract.calibration)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -98,14 +97,18 @@ class Served:
 
 
 def serve(shipped: Shipped, films: DecodedFilms) -> Served:
-    """Answer every film at every operating point, as the server would."""
-    scores = shipped.score(films)
+    """Score every film and answer it at every operating point, as the server would."""
+    return answered(shipped.contract, films, shipped.score(films))
+
+
+def answered(contract: ModelContract, films: DecodedFilms, p_pneumonia: Floats) -> Served:
+    """Answer films of p_pneumonia (N,), 0 to 1, at every operating point of a contract."""
     told = {
         point.name: [
-            answer(p, facts, contract=shipped.contract, point=point)
-            for p, facts in zip(scores, films.facts, strict=True)
+            answer(p, facts, contract=contract, point=point)
+            for p, facts in zip(p_pneumonia.tolist(), films.facts, strict=True)
         ]
-        for point in shipped.contract.operating_points
+        for point in contract.operating_points
     }
     return Served(
         labels=films.labels,
@@ -118,8 +121,8 @@ def serve(shipped: Shipped, films: DecodedFilms) -> Served:
 def measure(served: Served, thresholds: Mapping[str, float]) -> dict[str, Any]:
     """Return what `metrics.json` holds: every measure, and its 95 % interval by patient under `ci95`.
 
-    The interval of a proportion that is 0 or 1 is Wilson's over the patients it counts, for there resampling would
-    claim certainty.
+    The interval of a proportion or an AUC that is 0 or 1 is Wilson's over the patients it counts, for there resampling
+    would claim certainty.
     """
 
     def all_measures(weights: Floats | None = None) -> Floats:
@@ -141,6 +144,8 @@ def measure(served: Served, thresholds: Mapping[str, float]) -> dict[str, Any]:
     told["ci95"] = _shaped(intervals, {name: [threshold] * 2 for name, threshold in thresholds.items()})
     for name, decisions in served.decisions.items():
         _widen(told["operating_points"][name], told["ci95"]["operating_points"][name], served, decisions)
+    if told["roc_auc"] in (0.0, 1.0):
+        told["ci95"]["roc_auc"] = _interval_of_a_perfect_auc(told["roc_auc"], served)
     return told
 
 
@@ -168,6 +173,19 @@ def _widen(values: dict[str, Any], intervals: dict[str, Any], served: Served, de
         n = len(set(patients[mask]))
         if n and values[name] in (0.0, 1.0):
             intervals[name] = [round(end, 6) for end in metrics.wilson(int(values[name]) * n, n)]
+
+
+def _interval_of_a_perfect_auc(auc: float, served: Served) -> list[float]:
+    """Return Wilson's interval over the patients of the rarer class.
+
+    An AUC of m and n patients varies no more than a proportion of min(m, n) does.
+
+    Source: Birnbaum and Klose, Bounds for the Variance of the Mann-Whitney Statistic, Annals of Mathematical
+    Statistics 28 (1957) 933-945.
+    """
+    patients = np.array(served.patients)
+    n = min(len(set(patients[served.labels == label])) for label in range(len(LABELS)))
+    return [round(end, 6) for end in metrics.wilson(int(auc) * n, n)]
 
 
 def write(out: Path, data: Path, films: DecodedFilms, served: Served, told: Mapping[str, Any]) -> None:

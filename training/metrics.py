@@ -82,6 +82,17 @@ def ece(labels: Labels, p: Floats, weights: Floats | None = None, *, bins: int =
     return _ratio(np.abs(surplus).sum(), weights.sum())
 
 
+def log_loss(labels: Labels, p: Floats, weights: Floats | None = None) -> float:
+    """Return the mean negative log-likelihood of the labels, in nats, 0 for certainty that was right.
+
+    Probabilities are served with four decimals: 0.0000 and 1.0000 count as the furthest that rounds to them, for one
+    wrong film would make the mean infinite.
+    """
+    weights = np.ones(len(labels)) if weights is None else weights
+    of_label = np.clip(np.where(labels == 1, p, 1.0 - p), 0.00005, 1.0)
+    return _ratio((weights * -np.log(of_label)).sum(), weights.sum())
+
+
 def bin_of(p: Floats, bins: int) -> npt.NDArray[np.int64]:
     """Return which of `bins` equal bins on [0, 1] each probability (N,) lies in; 1.0 lies in the last."""
     return np.minimum((p * bins).astype(np.int64), bins - 1)

@@ -110,6 +110,33 @@ def reliability(labels: Labels, p: Floats, told: Mapping[str, Any], path: Path, 
     _save(figure, path)
 
 
+def predictive_values(rows: Mapping[str, Sequence[Mapping[str, Any]]], path: Path) -> None:
+    """Plot PPV and NPV over prevalence, with intervals; `rows` by operating point, as `site.predictive_values`."""
+    figure = Figure(figsize=(10, 4.5), layout="constrained")
+    for axes, key, title in zip(
+        figure.subplots(1, 2),
+        ("ppv", "npv"),
+        ("PPV: answered PNEUMONIA, and it is", "NPV: answered NORMAL, and it is"),
+        strict=True,
+    ):
+        for (name, points), marker, colour in zip(
+            rows.items(), cycle(_MARKERS), cycle((ORANGE, GREEN, PURPLE)), strict=False
+        ):
+            prevalences = [point["prevalence"] for point in points]
+            low, high = np.array([point["ci95"][key] for point in points]).T
+            axes.plot(
+                prevalences, [point[key] for point in points], color=colour, marker=marker, markersize=5, label=name
+            )
+            axes.fill_between(prevalences, low, high, color=colour, alpha=0.12, linewidth=0)
+        axes.set_xscale("logit")
+        axes.set_xticks(prevalences, [f"{share:.0%}" for share in prevalences])
+        axes.set_xticks([], minor=True)
+        axes.set(xlabel="share of films that are PNEUMONIA (prevalence)", ylim=(-0.02, 1.02), title=title)
+        axes.legend(frameon=False, loc="lower right" if key == "ppv" else "lower left")
+        _clean(axes)
+    _save(figure, path)
+
+
 def training_curves(rows: Sequence[Mapping[str, float]], path: Path) -> None:
     """Plot the course of a training; a row is an epoch with `epoch`, `train_loss`, `val_loss` and `val_auc`."""
     figure = Figure(figsize=(7, 6), layout="constrained")

@@ -57,9 +57,20 @@ def expected(shipped: Shipped, folder: Path) -> dict[str, Any]:
         "model_version": shipped.contract.model_version,
         "films": [
             {"file": file.path.name, "label": LABELS[file.label], "p_pneumonia": round(p, 4)}
-            for file, p in zip(films.files, shipped.score(films), strict=True)
+            for file, p in zip(films.files, shipped.score(films).tolist(), strict=True)
         ],
     }
+
+
+def write_expected(shipped: Shipped, folder: Path) -> dict[str, Any]:
+    """Write `expected.json` beside the reference films, and return what it holds.
+
+    Raises:
+        DataError: a film is missing or cannot be read.
+    """
+    told = expected(shipped, folder)
+    (folder / "expected.json").write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+    return told
 
 
 def main() -> None:
@@ -68,12 +79,10 @@ def main() -> None:
     parser.add_argument("--model-store", type=Path, default=Path("model_store"), help="folder of the shipped artefact")
     parser.add_argument("--reference", type=Path, default=Path("reference"), help="folder of the reference films")
     args = parser.parse_args()
-    told = expected(Shipped.load(args.model_store), args.reference)
-    path = args.reference / "expected.json"
-    path.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+    told = write_expected(Shipped.load(args.model_store), args.reference)
     for film in told["films"]:
         logger.info("%-24s %-9s p_pneumonia %.4f", film["file"], film["label"], film["p_pneumonia"])
-    logger.info("written to %s", path)
+    logger.info("written to %s", args.reference / "expected.json")
 
 
 if __name__ == "__main__":

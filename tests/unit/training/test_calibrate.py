@@ -40,6 +40,19 @@ def test_rule_out_needs_enough_films_to_be_shown() -> None:
         rule_out_threshold(np.linspace(0.1, 0.9, 40), np.array([0] * 20 + [1] * 20))
 
 
+def test_rule_out_for_a_lower_sensitivity_is_higher() -> None:
+    p = np.concatenate([np.linspace(0.05, 0.99, 500), np.linspace(0.001, 0.04, 200)])
+    labels = np.array([1] * 500 + [0] * 200)
+    point = operating_point("rule_out", rule_out_threshold(p, labels, low=0.9), p, labels)
+    assert 0.9 <= point.sensitivity.low < 0.91
+
+
+def test_targets_inside_0_and_1_keep_separable_films_uncertain() -> None:
+    logits = np.array([[0, -4], [0, -3], [0, 3], [0, 4]], dtype=np.float32)
+    p = probabilities(logits, fit_calibration(logits, np.array([0.25, 0.25, 0.75, 0.75])))
+    assert p == pytest.approx([0.25, 0.25, 0.75, 0.75], abs=0.1)
+
+
 def test_balanced_lies_between_classes_that_are_apart() -> None:
     p = np.array([0.01, 0.02, 0.10, 0.90, 0.95, 0.99])
     threshold = balanced_threshold(p, np.array([0, 0, 0, 1, 1, 1]))

@@ -182,6 +182,12 @@ def test_certainty_is_not_claimed_from_few_patients(served: Served) -> None:
     assert intervals["specificity"] == pytest.approx([0.0, 0.5615], abs=1e-4)  # Wilson, 0 of 3 patients
 
 
+def test_certainty_of_ranking_is_not_claimed_either(served: Served) -> None:
+    told = measure(served, {"all": 0.05, "none": 0.999})
+    assert told["roc_auc"] == 1.0
+    assert told["ci95"]["roc_auc"] == pytest.approx([0.3424, 1.0], abs=1e-4)  # Wilson, 2 patients of PNEUMONIA
+
+
 def test_no_measure_is_nan_where_nothing_is_called(served: Served) -> None:
     told = measure(served, {"all": 0.05, "none": 0.999})
     assert told["operating_points"]["none"]["precision"] == 0.0

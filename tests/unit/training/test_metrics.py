@@ -2,10 +2,11 @@ import dataclasses
 
 import numpy as np
 import pytest
+import sklearn.metrics
 from scipy.stats import binomtest
 from sklearn.metrics import f1_score, precision_score, recall_score, roc_auc_score
 
-from training.metrics import Floats, Labels, bootstrap_ci, ece, rates, roc_auc, wilson
+from training.metrics import Floats, Labels, bootstrap_ci, ece, log_loss, rates, roc_auc, wilson
 
 
 @pytest.fixture
@@ -57,6 +58,19 @@ def test_roc_auc_of_ties_alone_is_a_half() -> None:
 
 def test_roc_auc_of_one_class_is_nan() -> None:
     assert np.isnan(roc_auc(np.array([1, 1]), np.array([0.2, 0.3])))
+
+
+def test_log_loss_agrees_with_scikit_learn(labels: Labels, p: Floats, weights: Floats) -> None:
+    inside = np.clip(p, 0.01, 0.99)
+    assert log_loss(labels, inside) == pytest.approx(sklearn.metrics.log_loss(labels, inside))
+    assert log_loss(labels, inside, weights) == pytest.approx(
+        sklearn.metrics.log_loss(labels, inside, sample_weight=weights)
+    )
+
+
+def test_log_loss_of_a_wrong_certainty_is_finite() -> None:
+    assert log_loss(np.array([1]), np.array([0.0])) == pytest.approx(-np.log(0.00005))
+    assert log_loss(np.array([1]), np.array([1.0])) == 0.0
 
 
 def test_ece_is_the_weighted_gap_of_the_bins() -> None:

@@ -19,6 +19,12 @@ TOLD: dict[str, Any] = {
     "operating_points": {"rule_out": {"threshold": 0.3, **RATES}, "balanced": {"threshold": 0.5, **RATES}},
     "ci95": {"roc_auc": [0.5, 1.0]},
 }
+PREDICTIVE = {
+    "rule_out": [
+        {"prevalence": share, "ppv": 0.5, "npv": 0.9, "ci95": {"ppv": [0.4, 0.6], "npv": [0.8, 1.0]}}
+        for share in (0.01, 0.2, 0.8)
+    ]
+}
 
 
 def pixels(path: Path) -> np.ndarray[Any, np.dtype[np.uint8]]:
@@ -34,10 +40,11 @@ def pixels(path: Path) -> np.ndarray[Any, np.dtype[np.uint8]]:
         lambda path: plots.precision_recall(LABELS, P, TOLD, path),
         lambda path: plots.confusion(LABELS, DECISIONS, TOLD, path),
         lambda path: plots.reliability(LABELS, P, TOLD, path),
+        lambda path: plots.predictive_values(PREDICTIVE, path),
         lambda path: plots.intensities([np.full(256, 1 / 256)] * 2, path),
         lambda path: plots.contact_sheet([("NORMAL", [("a.jpeg", np.zeros((224, 224), np.uint8))] * 9)], path),
     ],
-    ids=["roc", "precision_recall", "confusion", "reliability", "intensities", "contact_sheet"],
+    ids=["roc", "precision_recall", "confusion", "reliability", "predictive_values", "intensities", "contact_sheet"],
 )
 def test_plot_is_a_picture_with_something_on_it(draw: Callable[[Path], None], tmp_path: Path) -> None:
     draw(tmp_path / "plot.png")
