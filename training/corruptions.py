@@ -26,6 +26,25 @@ def corrupted(films: npt.NDArray[np.uint8], corruption: Corruption) -> npt.NDArr
     return np.stack([np.asarray(corruption(Image.fromarray(film))) for film in films])
 
 
+def with_detail_swapped(films: npt.NDArray[np.uint8], labels: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
+    """Return films (N, 224, 224) with the fine detail of the classes swapped: NORMAL blurred, PNEUMONIA sharpened.
+
+    In the public data set NORMAL films carry finer detail than PNEUMONIA films: 5.3 against 4.2 grey levels of mean
+    absolute difference between horizontal neighbours, and the file size alone tells the classes apart with an AUC of
+    0.90. It comes of how the films were taken and stored, not of the lungs. A model that leans on it looks good on
+    films of the same source and fails on another machine's. Here the two means change places (4.2 against 5.3, on the
+    training films): what the model keeps of its AUC it has from something else.
+
+    Args:
+        films: as they are.
+        labels: (N,), 0 NORMAL, 1 PNEUMONIA: the change depends on the class, unlike those of CORRUPTIONS.
+    """
+    change = (partial(_blur, sigma_px=0.95), partial(_sharpen, percent=65))
+    return np.stack(
+        [corrupted(film[None], change[label])[0] for film, label in zip(films, labels.tolist(), strict=True)]
+    )
+
+
 def _exposure(film: Image.Image, *, gamma: float) -> Image.Image:
     return film.point([round(255 * (level / 255) ** gamma) for level in range(256)])
 
