@@ -8,11 +8,14 @@ TORCH_INDEX_URL ?=
 TORCH := $(shell sed -n 's/^torch==/torch==/p' requirements/serve.txt)
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-ARTEFACTS := model_store/pneumonia.onnx model_store/contract.json
+# What is packed and served. A store that `make validate-site` wrote brings the answers of its own calibration.
+MODEL_STORE ?= model_store
+REFERENCE ?= $(firstword $(wildcard $(MODEL_STORE)/reference) reference)
+ARTEFACTS := $(MODEL_STORE)/pneumonia.onnx $(MODEL_STORE)/contract.json
 HANDLER := $(wildcard handler/*.py)
 ENTRY := handler/pneumonia_handler.py
-MAR := model_store/pneumonia.mar
-MODEL_VERSION = $(shell sed -n 's/.*"model_version": "\(.*\)".*/\1/p' model_store/contract.json)
+MAR := $(MODEL_STORE)/pneumonia.mar
+MODEL_VERSION = $(shell sed -n 's/.*"model_version": "\(.*\)".*/\1/p' $(MODEL_STORE)/contract.json)
 
 DATA ?=
 OUT ?=
@@ -31,10 +34,10 @@ help: ## List the targets
 
 .PHONY: serve
 serve: $(VENV)/.serve $(MAR) ## Serve the model on port 7860 (HOST, PORT, WORKERS settable); Ctrl-C ends it
-	@$(if $(WORKERS),WORKERS=$(WORKERS)) exec $(BIN)/python -m proxy
+	@MODEL_STORE=$(MODEL_STORE) REFERENCE=$(REFERENCE) $(if $(WORKERS),WORKERS=$(WORKERS)) exec $(BIN)/python -m proxy
 
 .PHONY: archive
-archive: $(MAR) ## Rebuild model_store/pneumonia.mar when weights, contract, handler or config changed
+archive: $(MAR) ## Rebuild MODEL_STORE/pneumonia.mar when weights, contract, handler or config changed
 
 # The handler is a package: the archiver flattens files, but takes a folder's contents as they are.
 $(MAR): $(ARTEFACTS) $(HANDLER) config/model-config.yaml requirements/handler.txt | $(VENV)/.serve
@@ -42,8 +45,8 @@ $(MAR): $(ARTEFACTS) $(HANDLER) config/model-config.yaml requirements/handler.tx
 	  cp $(filter-out $(ENTRY),$(HANDLER)) build/archive/handler/
 	$(BIN)/torch-model-archiver --force --model-name pneumonia --version $(MODEL_VERSION) \
 	  --handler $(ENTRY) --requirements-file requirements/handler.txt \
-	  --config-file config/model-config.yaml --export-path model_store \
-	  --extra-files build/archive,model_store/pneumonia.onnx,model_store/contract.json
+	  --config-file config/model-config.yaml --export-path $(MODEL_STORE) \
+	  --extra-files build/archive,$(MODEL_STORE)/pneumonia.onnx,$(MODEL_STORE)/contract.json
 
 .PHONY: scale
 scale: $(VENV)/.serve ## Set the number of workers of the running service: make scale WORKERS=3
@@ -78,6 +81,12 @@ export: $(VENV)/.train ## Make a run's model the one that ships: make export DAT
 .PHONY: evaluate
 evaluate: $(VENV)/.train ## Score films with the shipped model: make evaluate DATA=DIR OUT=DIR
 	@$(BIN)/python -m training.evaluate --data $(call required,DATA) --out $(or $(OUT),out/evaluation)
+
+.PHONY: validate-site
+validate-site: $(VENV)/.train ## Try the model on your films: make validate-site DATA=DIR (VERSION=X.Y.Z recalibrates it)
+	@$(BIN)/python -m training.validate_site --data $(call required,DATA) --out $(or $(OUT),out/site) \
+	  --model-store $(MODEL_STORE) $(if $(SENSITIVITY),--sensitivity $(SENSITIVITY)) \
+	  $(if $(VERSION),--write $(or $(OUT),out/site)/model_store --version $(VERSION))
 
 .PHONY: composites
 composites: $(VENV)/.train ## Make the reference films anew, from a folder of films: make composites DATA=DIR

@@ -61,8 +61,24 @@ def test_help_lists_every_target() -> None:
     assert listed == targets
 
 
-@pytest.mark.parametrize(("target", "missing"), [("train", "DATA"), ("evaluate", "DATA"), ("scale", "WORKERS")])
+@pytest.mark.parametrize(
+    ("target", "missing"), [("train", "DATA"), ("evaluate", "DATA"), ("validate-site", "DATA"), ("scale", "WORKERS")]
+)
 def test_missing_argument_is_named(target: str, missing: str) -> None:
     refused = make(target)
     assert refused.returncode == 2
     assert missing in refused.stderr
+
+
+def test_another_store_is_packed_and_served_with_its_own_reference_answers(tmp_path: Path) -> None:
+    for name in ("pneumonia.onnx", "contract.json"):
+        (tmp_path / name).write_bytes((ROOT / "model_store" / name).read_bytes())
+    (tmp_path / "reference").mkdir()
+    planned = make("--dry-run", "serve", f"MODEL_STORE={tmp_path}").stdout
+    assert f"--export-path {tmp_path}" in planned
+    assert f"build/archive,{tmp_path}/pneumonia.onnx,{tmp_path}/contract.json" in planned
+    assert f"MODEL_STORE={tmp_path} REFERENCE={tmp_path}/reference" in planned
+
+
+def test_shipped_store_is_served_with_the_repository_s_reference_answers() -> None:
+    assert "MODEL_STORE=model_store REFERENCE=reference" in make("--dry-run", "serve").stdout
