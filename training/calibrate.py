@@ -8,6 +8,8 @@ import argparse
 import hashlib
 import logging
 import os
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +41,14 @@ MAX_COLOUR = 8.0
 Logits = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]
 Probabilities = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """A calibration, and thresholds on its probabilities by operating point, chosen on some films."""
+
+    calibration: Calibration
+    thresholds: Mapping[str, float]
 
 
 def main() -> None:
@@ -87,8 +97,8 @@ def calibrate(
         raise ArtefactError(f"{onnx}: {exc.strerror}") from exc
     engine, labels = Engine(onnx, threads=os.cpu_count() or 1), held_out.labels
     logits = np.concatenate([engine.run(film[None]).logits for film in held_out.pixels])  # (N, 2)
-    calibration = fit_calibration(logits, labels)
-    p_pneumonia = probabilities(logits, calibration)
+    choice = chosen(logits, labels)
+    p_pneumonia = probabilities(logits, choice.calibration)
     return ModelContract(
         schema_version=SCHEMA_VERSION,
         model_version=version,
@@ -97,10 +107,9 @@ def calibrate(
         mean=MEAN,
         std=STD,
         preprocessing_version=VERSION,
-        calibration=calibration,
-        operating_points=(
-            operating_point("rule_out", rule_out_threshold(p_pneumonia, labels), p_pneumonia, labels),
-            operating_point("balanced", balanced_threshold(p_pneumonia, labels), p_pneumonia, labels),
+        calibration=choice.calibration,
+        operating_points=tuple(
+            operating_point(name, threshold, p_pneumonia, labels) for name, threshold in choice.thresholds.items()
         ),
         default_operating_point="rule_out",
         gate=gate(learned),
@@ -109,6 +118,21 @@ def calibrate(
         licence=LICENCE,
         note=NOTE,
     )
+
+
+def chosen(logits: Logits, labels: Labels, *, low: float = SENSITIVITY_LOW) -> Choice:
+    """Choose calibration and thresholds as they ship, on films of logits (N, 2) and labels (N,).
+
+    Raises:
+        DataError: there are too few films of PNEUMONIA to show a sensitivity of `low`.
+    """
+    calibration = fit_calibration(logits, labels)
+    p_pneumonia = probabilities(logits, calibration)
+    thresholds = {
+        "rule_out": rule_out_threshold(p_pneumonia, labels, low=low),
+        "balanced": balanced_threshold(p_pneumonia, labels),
+    }
+    return Choice(calibration=calibration, thresholds=thresholds)
 
 
 def fit_calibration(logits: Logits, targets: Labels | Probabilities) -> Calibration:
