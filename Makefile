@@ -80,7 +80,7 @@ export: $(VENV)/.train ## Make a run's model the one that ships: make export DAT
 
 .PHONY: evaluate
 evaluate: $(VENV)/.train ## Score films with the shipped model: make evaluate DATA=DIR OUT=DIR
-	@$(BIN)/python -m training.evaluate --data $(call required,DATA) --out $(or $(OUT),out/evaluation)
+	@$(BIN)/python -m training.evaluate --data $(call required,DATA) --out $(or $(OUT),out/evaluation) --model-store $(MODEL_STORE)
 
 .PHONY: validate-site
 validate-site: $(VENV)/.train ## Try the model on your films: make validate-site DATA=DIR (VERSION=X.Y.Z recalibrates it)
