@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from handler.contract import Calibration, Interval, ModelContract
+from handler.contract import Interval, ModelContract
 from handler.screening import probabilities
-from training.calibrate import Logits, balanced_threshold, fit_calibration, rule_out_threshold, share
+from training.calibrate import Choice, Logits, balanced_threshold, fit_calibration, rule_out_threshold, share
 from training.errors import DataError
 from training.evaluate import Served
 from training.films import LABELS, DecodedFilms, split_by_patient
@@ -27,14 +27,6 @@ FOLDS = 5
 
 PREVALENCES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8)
 """From screening to a ward of suspected cases."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Choice:
-    """A calibration, and thresholds on its probabilities by operating point, chosen on some films."""
-
-    calibration: Calibration
-    thresholds: Mapping[str, float]
 
 
 Chooser = Callable[[Logits, Labels], Choice]

@@ -6,11 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from handler.contract import ModelContract, OperatingPoint
-from training.calibrate import share
+from training.calibrate import Choice, share
 from training.errors import ArtefactError
 from training.evaluate import Served, Shipped
 from training.reference import write_expected
-from training.site import Choice
 
 _VERSION = re.compile(r"\d+\.\d+\.\d+")
 

@@ -18,14 +18,13 @@ from typing import Any
 from handler.contract import ModelContract
 from handler.screening import probabilities
 from training import evaluate, plots, site_report
-from training.calibrate import Logits
+from training.calibrate import Choice, Logits
 from training.cli import run
 from training.errors import DataError
 from training.evaluate import Served, Shipped, answered, measure
 from training.films import LABELS, DecodedFilms, decode_films, find_films, without_copies
 from training.reference import find_reference_films
 from training.site import (
-    Choice,
     Recommendation,
     choose,
     cross_fit,

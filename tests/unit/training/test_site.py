@@ -8,14 +8,13 @@ from handler.contract import Calibration
 from handler.imaging import Facts
 from handler.screening import probabilities
 from tests.models import contract
-from training.calibrate import Logits
+from training.calibrate import Choice, Logits
 from training.errors import DataError
 from training.evaluate import Served
 from training.films import DecodedFilms, FilmFile
 from training.metrics import Labels, wilson
 from training.site import (
     PREVALENCES,
-    Choice,
     auc_at_least,
     choose,
     cross_fit,

@@ -7,10 +7,10 @@ import pytest
 from handler.contract import Calibration, ModelContract
 from tests.films import grey, jpeg
 from tests.models import contract, write_model_store
+from training.calibrate import Choice
 from training.errors import ArtefactError
 from training.evaluate import Served, Shipped
 from training.metrics import wilson
-from training.site import Choice
 from training.site_store import check_request, site_contract, write_store
 
 CHOICE = Choice(calibration=Calibration(temperature=2.0, bias=-1.0), thresholds={"rule_out": 0.3, "balanced": 0.6})
