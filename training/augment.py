@@ -7,14 +7,15 @@ import io
 import math
 import random
 from collections.abc import Callable
-from typing import Literal
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageFilter
 from torch import Tensor
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional
+
+from training.recipe import Augmentation
 
 Transform = Callable[[Tensor], Tensor]
 
@@ -31,6 +32,26 @@ class RandomGamma(torch.nn.Module):
         gamma = math.exp(random.uniform(-self.limit, self.limit))  # noqa: S311
         changed: Tensor = functional.adjust_gamma(film, gamma)
         return changed
+
+
+class RandomDetail(torch.nn.Module):
+    """Processing: scale all detail finer than a random radius of 1 to 8 pixels by a gain of `low` to `high`.
+
+    Detectors' software enhances detail, each maker's its own way, and in the public data set most NORMAL films carry a
+    quarter more of it than the PNEUMONIA ones do: a model that may lean on that fails on films of other detectors.
+    """
+
+    def __init__(self, low: float, high: float) -> None:
+        super().__init__()
+        self.limits = math.log(low), math.log(high)
+
+    def forward(self, film: Tensor) -> Tensor:
+        """Change one film (1, H, W)."""
+        image = Image.fromarray(film[0].numpy())
+        radius_px = math.exp(random.uniform(0.0, math.log(8.0)))  # noqa: S311
+        gain = math.exp(random.uniform(*self.limits))  # noqa: S311
+        # Beyond 1, blend extrapolates: smooth + gain * (image - smooth).
+        return _tensor(Image.blend(image.filter(ImageFilter.GaussianBlur(radius_px)), image, gain))
 
 
 class RandomResampling(torch.nn.Module):
@@ -78,7 +99,7 @@ class RandomNoise(torch.nn.Module):
         return (film + noise).round_().clamp_(0, 255).to(torch.uint8)
 
 
-def augmentation(strength: Literal["none", "light", "strong"]) -> Transform:
+def augmentation(strength: Augmentation) -> Transform:
     """Return the transform of a recipe's `augmentation`."""
     return _AUGMENTATIONS[strength]
 
@@ -107,6 +128,19 @@ _AUGMENTATIONS: dict[str, Transform] = {
             v2.RandomApply([v2.GaussianBlur(5, sigma=(0.3, 1.5))], p=0.2),
             v2.RandomApply([RandomResampling(90)], p=0.3),
             v2.RandomApply([RandomNoise(14.0)], p=0.3),
+            v2.RandomApply([RandomJpeg(35, 95)], p=0.5),
+            v2.RandomErasing(p=0.25, scale=(0.02, 0.15), value=0),
+        ]
+    ),
+    "processing": v2.Compose(
+        [
+            v2.RandomHorizontalFlip(),
+            v2.RandomAffine(degrees=8, translate=(0.05, 0.05), scale=(0.88, 1.15), shear=4, interpolation=_BILINEAR),
+            RandomGamma(1.4),
+            v2.ColorJitter(brightness=0.15, contrast=0.25),
+            v2.RandomApply([RandomDetail(0.45, 1.8)], p=0.9),
+            v2.RandomApply([RandomResampling(80)], p=0.3),
+            v2.RandomApply([RandomNoise(10.0)], p=0.3),
             v2.RandomApply([RandomJpeg(35, 95)], p=0.5),
             v2.RandomErasing(p=0.25, scale=(0.02, 0.15), value=0),
         ]

@@ -3,13 +3,16 @@
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Self
+from typing import Literal, Self, get_args
 
 import yaml
 
 from training.errors import RecipeError
 
 RECIPES = Path("config/training")
+
+Augmentation = Literal["none", "light", "strong", "processing"]
+"""How films are changed while learning, see `training.augment`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +38,7 @@ class Recipe:
     label_smoothing: float
     ema_decay: float
     """Of the exponential moving average of the weights, a step; 0 keeps none."""
-    augmentation: Literal["none", "light", "strong"]
+    augmentation: Augmentation
     folds: int
     """The films are divided by patient into this many parts; one of them validates."""
     fold: int
@@ -53,7 +56,7 @@ class Recipe:
         _require(self, "weight_decay", self.weight_decay >= 0, "not negative")
         _require(self, "label_smoothing", 0 <= self.label_smoothing < 1, "0 to below 1")
         _require(self, "ema_decay", 0 <= self.ema_decay < 1, "0 to below 1")
-        _require(self, "augmentation", self.augmentation in ("none", "light", "strong"), "none, light or strong")
+        _require(self, "augmentation", self.augmentation in get_args(Augmentation), " or ".join(get_args(Augmentation)))
         _require(self, "folds", self.folds >= 2, "at least 2")
         _require(self, "fold", 0 <= self.fold < self.folds, "0 to below folds")
 

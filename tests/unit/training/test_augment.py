@@ -3,7 +3,15 @@ import random
 import pytest
 import torch
 
-from training.augment import RandomGamma, RandomJpeg, RandomNoise, RandomResampling, Transform, augmentation
+from training.augment import (
+    RandomDetail,
+    RandomGamma,
+    RandomJpeg,
+    RandomNoise,
+    RandomResampling,
+    Transform,
+    augmentation,
+)
 
 
 @pytest.fixture
@@ -17,7 +25,7 @@ def test_none_leaves_the_film_as_it_is(film: torch.Tensor) -> None:
     assert torch.equal(augmentation("none")(film), film)
 
 
-@pytest.mark.parametrize("strength", ["light", "strong"])
+@pytest.mark.parametrize("strength", ["light", "strong", "processing"])
 def test_augmented_film_keeps_shape_and_type_and_varies(film: torch.Tensor, strength: str) -> None:
     torch.manual_seed(0)
     random.seed(0)
@@ -38,7 +46,7 @@ def test_same_seeds_give_the_same_films(film: torch.Tensor) -> None:
 
 @pytest.mark.parametrize(
     "transform",
-    [RandomGamma(1.5), RandomResampling(90), RandomJpeg(40, 95), RandomNoise(10)],
+    [RandomGamma(1.5), RandomDetail(0.5, 2.0), RandomResampling(90), RandomJpeg(40, 95), RandomNoise(10)],
     ids=lambda t: repr(t)[:-2],
 )
 def test_each_change_keeps_the_film_recognisable(film: torch.Tensor, transform: Transform) -> None:

@@ -42,7 +42,7 @@ def test_file_that_is_no_yaml_is_refused(tmp_path: Path) -> None:
         ({"epochs": 0}, "epochs: must be at least 1, got 0"),
         ({"trainable_blocks": 20}, "trainable_blocks: must be 0 to 19, got 20"),
         ({"optimizer": "sgd"}, "optimizer: must be adam or adamw, got 'sgd'"),
-        ({"augmentation": "wild"}, "augmentation: must be none, light or strong"),
+        ({"augmentation": "wild"}, "augmentation: must be none or light or strong or processing"),
         ({"fold": 7}, "fold: must be 0 to below folds, got 7"),
         ({"dropout": "much"}, "wrong type"),
     ],
