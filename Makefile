@@ -70,13 +70,28 @@ train: $(VENV)/.train ## Train: make train DATA=DIR RECIPE=finetune_last3 (goes 
 .PHONY: compare
 compare: $(VENV)/.train ## Compare runs on the films they held out: make compare DATA=DIR RUNS="runs/a runs/b"
 	@$(BIN)/python -m training.compare --data $(call required,DATA) --runs $(or $(RUNS),$(wildcard runs/*)) \
-	  $(if $(OUT),--out $(OUT))
+	  $(if $(OUT),--out $(OUT)) $(if $(JSON),--json $(JSON))
 
 .PHONY: export
 export: $(VENV)/.train ## Make a run's model the one that ships: make export DATA=DIR RUN=runs/finetune_all
 	@$(BIN)/python -m training.export --run $(RUN)
 	@$(BIN)/python -m training.calibrate --run $(RUN) --data $(call required,DATA)
 	@$(BIN)/python -m training.reference
+
+.PHONY: report
+report: $(VENV)/.train ## Measure the shipped model for its card: make report DATA=DIR RUN=runs/finetune_all
+	@$(BIN)/python -m training.report --data $(call required,DATA) --run $(RUN) --model-store $(MODEL_STORE)
+
+.PHONY: card
+card: $(VENV)/.train ## Render MODEL_CARD.md from the contract and the report
+	@$(BIN)/python -m training.card --model-store $(MODEL_STORE)
+
+# Without RECIPE on the command line it is the shipped model's, which the report names.
+.PHONY: reproduce
+reproduce: $(VENV)/.train ## Train the shipped recipe again and compare with the report: make reproduce DATA=DIR SEEDS="0 1"
+	@$(BIN)/python -m training.reproduce --data $(call required,DATA) --model-store $(MODEL_STORE) \
+	  $(if $(filter-out file,$(origin RECIPE)),--recipe $(RECIPE)) $(if $(SEEDS),--seeds $(SEEDS)) \
+	  $(if $(BACKBONE_WEIGHTS),--backbone-weights $(BACKBONE_WEIGHTS))
 
 .PHONY: evaluate
 evaluate: $(VENV)/.train ## Score films with the shipped model: make evaluate DATA=DIR OUT=DIR

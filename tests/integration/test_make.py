@@ -62,7 +62,15 @@ def test_help_lists_every_target() -> None:
 
 
 @pytest.mark.parametrize(
-    ("target", "missing"), [("train", "DATA"), ("evaluate", "DATA"), ("validate-site", "DATA"), ("scale", "WORKERS")]
+    ("target", "missing"),
+    [
+        ("train", "DATA"),
+        ("evaluate", "DATA"),
+        ("validate-site", "DATA"),
+        ("report", "DATA"),
+        ("reproduce", "DATA"),
+        ("scale", "WORKERS"),
+    ],
 )
 def test_missing_argument_is_named(target: str, missing: str) -> None:
     refused = make(target)
@@ -82,3 +90,11 @@ def test_another_store_is_packed_and_served_with_its_own_reference_answers(tmp_p
 
 def test_shipped_store_is_served_with_the_repository_s_reference_answers() -> None:
     assert "MODEL_STORE=model_store REFERENCE=reference" in make("--dry-run", "serve").stdout
+
+
+def test_shipped_recipe_is_reproduced_unless_another_is_named() -> None:
+    assert "--recipe" not in make("--dry-run", "reproduce", "DATA=films").stdout
+    assert (
+        "--recipe dropout --seeds 0 1"
+        in make("--dry-run", "reproduce", "DATA=films", "RECIPE=dropout", "SEEDS=0 1").stdout
+    )
