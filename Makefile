@@ -19,7 +19,7 @@ MODEL_VERSION = $(shell sed -n 's/.*"model_version": "\(.*\)".*/\1/p' $(MODEL_ST
 
 DATA ?=
 OUT ?=
-RECIPE ?= finetune_all
+RECIPE ?= champion
 RUN ?= runs/$(RECIPE)
 WORKERS ?=
 
@@ -73,13 +73,13 @@ compare: $(VENV)/.train ## Compare runs on the films they held out: make compare
 	  $(if $(OUT),--out $(OUT)) $(if $(JSON),--json $(JSON))
 
 .PHONY: export
-export: $(VENV)/.train ## Make a run's model the one that ships: make export DATA=DIR RUN=runs/finetune_all
+export: $(VENV)/.train ## Make a run's model the one that ships: make export DATA=DIR RUN=runs/champion VERSION=1.1.0
 	@$(BIN)/python -m training.export --run $(RUN)
-	@$(BIN)/python -m training.calibrate --run $(RUN) --data $(call required,DATA)
+	@$(BIN)/python -m training.calibrate --run $(RUN) --data $(call required,DATA) $(if $(VERSION),--version $(VERSION))
 	@$(BIN)/python -m training.reference
 
 .PHONY: report
-report: $(VENV)/.train ## Measure the shipped model for its card: make report DATA=DIR RUN=runs/finetune_all
+report: $(VENV)/.train ## Measure the shipped model for its card: make report DATA=DIR RUN=runs/champion
 	@$(BIN)/python -m training.report --data $(call required,DATA) --run $(RUN) --model-store $(MODEL_STORE)
 
 .PHONY: card
