@@ -78,6 +78,11 @@ export: $(VENV)/.train ## Make a run's model the one that ships: make export DAT
 	@$(BIN)/python -m training.calibrate --run $(RUN) --data $(call required,DATA) $(if $(VERSION),--version $(VERSION))
 	@$(BIN)/python -m training.reference
 
+.PHONY: calibrate
+calibrate: $(VENV)/.train ## Fit calibration and operating points of the shipped model: make calibrate DATA=DIR RUN=runs/champion
+	@$(BIN)/python -m training.calibrate --run $(RUN) --data $(call required,DATA) --model-store $(MODEL_STORE) \
+	  $(if $(VERSION),--version $(VERSION))
+
 .PHONY: report
 report: $(VENV)/.train ## Measure the shipped model for its card: make report DATA=DIR RUN=runs/champion
 	@$(BIN)/python -m training.report --data $(call required,DATA) --run $(RUN) --model-store $(MODEL_STORE)

@@ -34,12 +34,17 @@ class Learner(LightningModule):
         self.validation_auc = BinaryAUROC()
 
     def training_step(self, batch: tuple[Tensor, Tensor]) -> Tensor:
+        """Return the loss of one batch, and log it."""
+        loss = self.loss(batch)
+        self.log("train_loss", loss, prog_bar=True, on_step=False, on_epoch=True, batch_size=len(batch[1]))
+        return loss
+
+    def loss(self, batch: tuple[Tensor, Tensor]) -> Tensor:
         """Return the loss of one batch of films (B, 1, 224, 224), uint8, and labels (B,)."""
         for block in self.frozen:
             block.eval()  # a frozen block's batch norm must not drift
         films, labels = batch
         loss: Tensor = self.train_loss(self.net(films), labels)
-        self.log("train_loss", loss, prog_bar=True, on_step=False, on_epoch=True, batch_size=len(labels))
         return loss
 
     def validation_step(self, batch: tuple[Tensor, Tensor]) -> None:

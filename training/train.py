@@ -24,6 +24,7 @@ from training.metrics_log import MetricsLog
 from training.model import PneumoniaNet, load_backbone
 from training.recipe import Recipe
 from training.run_folder import divide, load_films
+from training.step_rate import StepRate
 
 logger = logging.getLogger(__name__)
 
@@ -105,6 +106,7 @@ def _trainer(recipe: Recipe, run: Path) -> Trainer:
         ),
         TQDMProgressBar(refresh_rate=10),
         MetricsLog(run),
+        StepRate(),
     ]
     if recipe.ema_decay:
         callbacks.insert(0, EMAWeightAveraging(decay=recipe.ema_decay))

@@ -1,6 +1,7 @@
 """The training command as a user runs it, on a few synthetic films."""
 
 import csv
+import re
 import subprocess
 import sys
 import time
@@ -80,6 +81,7 @@ def test_killed_run_goes_on_where_it_was_and_can_be_exported(films: Path, backbo
     assert "IM-0009-0001.jpeg: the file is not a JPEG or PNG" in again.stdout
     assert "Restor" in again.stdout + again.stderr
     assert epochs(run) == [0, 1, 2]
+    assert re.search(r"films/s while learning, \d+\.\d\d of the step alone on data in memory", again.stdout)
     assert (run / "curves.png").stat().st_size > 0
     save_weights(run / "best.ckpt", tmp_path / "weights.safetensors")
     assert torch.isfinite(load_net(tmp_path / "weights.safetensors").mobilenet.classifier[-1].weight).all()
