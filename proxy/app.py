@@ -4,7 +4,8 @@ import asyncio
 from http import HTTPStatus
 from typing import Any
 
-from fastapi import FastAPI, Request, Response
+from fastapi import Request, Response
+from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp
@@ -41,7 +42,7 @@ def create_app(
     settings: Settings, *, gate: Gate, client: TorchServeClient, readiness: Readiness, prober: Prober
 ) -> ASGIApp:
     """Builds the application around a TorchServe that somebody else keeps."""
-    app = FastAPI(title="Pneumonia screening", description=DESCRIPTION, version="1.0.0")
+    app = FastAPIOffline(title="Pneumonia screening", description=DESCRIPTION, version="1.0.0")
 
     async def film_of(request: Request) -> bytes:
         try:

@@ -3,6 +3,7 @@
 import asyncio
 import io
 import json
+import re
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -299,7 +300,16 @@ async def test_openapi_describes_the_form_and_the_answers(bench: Bench) -> None:
     assert form["required"] == ["file"]
     assert {"200", "408", "413", "415", "422", "502", "503"} <= set(predict["responses"])
     assert set(schema["components"]["schemas"]["Prediction"]["properties"]) == {"prediction", "p_pneumonia", "note"}
-    assert (await bench.send("GET", "/docs"))[0] == 200
+
+
+async def test_documentation_page_needs_no_other_host(bench: Bench) -> None:
+    status, page = (await bench.send("GET", "/docs"))[:2]
+    assert status == 200
+    assets = re.findall(r'(?:src|href)="([^"]+)"', page.decode())
+    assert {asset.rsplit(".", 1)[1] for asset in assets} == {"css", "js", "png"}
+    for asset in assets:
+        assert asset.startswith("/")
+        assert (await bench.send("GET", asset))[0] == 200
 
 
 async def test_workers_are_counted_and_scaled(bench: Bench) -> None:
