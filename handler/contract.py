@@ -98,7 +98,7 @@ class ModelContract:
     model_sha256: str
     """Of the ONNX file."""
     data_sha256: str
-    """Of the training manifest: path, patient, part and content digest of every film."""
+    """Of what was learned from: content digest, label, patient and part of every film."""
     licence: str
     note: str
     """Sent with every answer."""

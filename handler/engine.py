@@ -25,11 +25,11 @@ class Outputs:
 
 
 class Engine:
-    """An ONNX Runtime session."""
+    """An ONNX Runtime session on one thread: a worker has one core, and other callers run films side by side."""
 
-    def __init__(self, path: Path, *, threads: int = 1) -> None:
+    def __init__(self, path: Path) -> None:
         options = ort.SessionOptions()
-        options.intra_op_num_threads = threads
+        options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
         # Idle threads that spin would take the core from the other workers.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")

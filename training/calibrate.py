@@ -7,7 +7,6 @@ write `contract.json`. The films must be the run's own: the same split is made a
 import argparse
 import hashlib
 import logging
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from handler.imaging import INPUT_PX, VERSION
 from handler.screening import probabilities
 from training import cli
 from training.errors import ArtefactError, DataError
+from training.evaluate import logits_of
 from training.films import LABELS, DecodedFilms
 from training.metrics import wilson
 from training.model import MEAN, STD
@@ -57,14 +57,14 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="the folder or CSV that the run learned from")
     parser.add_argument("--run", type=Path, required=True, help="a run folder of training.train")
     parser.add_argument("--model-store", type=Path, default=Path("model_store"), help="has pneumonia.onnx")
-    parser.add_argument("--version", default="1.0.0", help="of the model, told by the contract and the archive")
+    parser.add_argument("--version", help="of the model (default: that of the contract that is replaced, else 1.0.0)")
     args = parser.parse_args()
     learned, held_out = parts(load_films(args.data), args.run)
     contract = calibrate(
         args.model_store / "pneumonia.onnx",
         learned=learned,
         held_out=held_out,
-        version=args.version,
+        version=args.version or _version(args.model_store / "contract.json"),
         data_sha256=read_run(args.run)[1],
     )
     contract.save(args.model_store / "contract.json")
@@ -95,8 +95,7 @@ def calibrate(
         model_sha256 = hashlib.sha256(onnx.read_bytes()).hexdigest()
     except OSError as exc:
         raise ArtefactError(f"{onnx}: {exc.strerror}") from exc
-    engine, labels = Engine(onnx, threads=os.cpu_count() or 1), held_out.labels
-    logits = np.concatenate([engine.run(film[None]).logits for film in held_out.pixels])  # (N, 2)
+    logits, labels = logits_of(Engine(onnx), held_out.pixels), held_out.labels
     choice = chosen(logits, labels)
     p_pneumonia = probabilities(logits, choice.calibration)
     return ModelContract(
@@ -209,6 +208,11 @@ def _between(below: float, above: float) -> float:
     low, high = np.clip((below, above), 1e-4, 1.0 - 1e-4)
     middle = np.mean([np.log(low / (1.0 - low)), np.log(high / (1.0 - high))])
     return float(np.clip(np.round(1.0 / (1.0 + np.exp(-middle)), 4), 1e-4, round(float(high), 4)))
+
+
+def _version(contract: Path) -> str:
+    """Return the model version of a contract that is about to be replaced; a first one begins at 1.0.0."""
+    return ModelContract.load(contract).model_version if contract.exists() else "1.0.0"
 
 
 def _told(rate: Interval) -> str:

@@ -7,9 +7,7 @@ several seeds or folds.
 
 import argparse
 import logging
-import os
 import tempfile
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +16,7 @@ import numpy.typing as npt
 from handler.engine import Engine
 from training import cli
 from training.corruptions import CORRUPTIONS, corrupted, with_detail_swapped
+from training.evaluate import logits_of
 from training.export import export_onnx, save_weights
 from training.films import DecodedFilms
 from training.metrics import roc_auc
@@ -102,8 +101,7 @@ def score(engine: Engine, films: DecodedFilms) -> Score:
 
 def margins(engine: Engine, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
     """Return by how much the PNEUMONIA logit exceeds the NORMAL one, for films (N, 224, 224)."""
-    with ThreadPoolExecutor(os.cpu_count()) as pool:  # ONNX Runtime runs without the GIL
-        logits = np.concatenate(list(pool.map(lambda film: engine.run(film[None]).logits, pixels)))  # (N, 2)
+    logits = logits_of(engine, pixels)
     difference: npt.NDArray[np.float32] = logits[:, 1] - logits[:, 0]
     return difference.astype(np.float64)
 

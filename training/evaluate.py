@@ -74,9 +74,8 @@ class Shipped:
         return cls(contract=contract, engine=engine)
 
     def logits(self, films: DecodedFilms) -> npt.NDArray[np.float32]:
-        """Return the logits (N, 2) of the films: one at a time on one thread, as a worker does it."""
-        with ThreadPoolExecutor(os.cpu_count()) as pool:  # ONNX Runtime runs without the GIL
-            return np.concatenate(list(pool.map(lambda pixels: self.engine.run(pixels[None]).logits, films.pixels)))
+        """Return the logits (N, 2) of films."""
+        return logits_of(self.engine, films.pixels)
 
     def score(self, films: DecodedFilms) -> Floats:
         """Return p_pneumonia (N,), 0 to 1, of the films."""
@@ -94,6 +93,12 @@ class Served:
     decisions: Mapping[str, Decisions]
     """By operating point, (N,): answered PNEUMONIA."""
     patients: tuple[str, ...]
+
+
+def logits_of(engine: Engine, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    """Return the logits (N, 2) of films (N, 224, 224): one at a time on one thread each, as a worker does it."""
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # ONNX Runtime runs without the GIL
+        return np.concatenate(list(pool.map(lambda film: engine.run(film[None]).logits, pixels)))
 
 
 def serve(shipped: Shipped, films: DecodedFilms) -> Served:

@@ -1,9 +1,11 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from handler.contract import Calibration
+from handler.contract import Calibration, ModelContract
 from handler.screening import probabilities
-from training.calibrate import balanced_threshold, fit_calibration, operating_point, rule_out_threshold
+from training.calibrate import _version, balanced_threshold, fit_calibration, operating_point, rule_out_threshold
 from training.errors import DataError
 from training.metrics import ece
 
@@ -62,3 +64,9 @@ def test_balanced_lies_between_classes_that_are_apart() -> None:
 @pytest.mark.parametrize("values", [[0.0, 1.0], [0.0, 0.00001], [0.99999, 1.0]])
 def test_threshold_of_saturated_probabilities_stays_inside_0_and_1(values: list[float]) -> None:
     assert 0.0 < balanced_threshold(np.array(values), np.array([0, 1])) < 1.0
+
+
+def test_version_is_kept_unless_another_is_named(store: Path) -> None:
+    kept = ModelContract.load(store / "contract.json").model_version
+    assert _version(store / "contract.json") == kept
+    assert _version(store / "none.json") == "1.0.0"

@@ -11,17 +11,8 @@ from sklearn.metrics import roc_auc_score
 from handler.contract import ModelContract
 from handler.errors import ContractError
 from tests.films import grey, jpeg, write_data_set
-from tests.models import write_model_store
 from training.errors import ArtefactError, DataError
 from training.evaluate import RATES, Served, Shipped, main, measure, table
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Path:
-    folder = tmp_path / "model_store"
-    folder.mkdir()
-    write_model_store(folder)
-    return folder
 
 
 @pytest.fixture

@@ -8,18 +8,9 @@ import pytest
 
 from handler.contract import ModelContract
 from tests.films import grey, jpeg, write_data_set
-from tests.models import write_model_store
 from training.cli import run
 from training.errors import ArtefactError, DataError
 from training.validate_site import main
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Path:
-    folder = tmp_path / "model_store"
-    folder.mkdir()
-    write_model_store(folder)
-    return folder
 
 
 @pytest.fixture
