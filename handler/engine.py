@@ -1,6 +1,6 @@
 """The model itself: one ONNX graph in ONNX Runtime, on the CPU.
 
-2.8 times the speed of eager torch on one thread; the same file serves x86-64 and arm64.
+Several times the speed of eager torch on one thread; the same file serves x86-64 and arm64.
 """
 
 from dataclasses import dataclass

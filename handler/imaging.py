@@ -27,7 +27,7 @@ MIN_CONTRAST = 2.0
 """Standard deviation in grey levels under which a film is blank."""
 
 # A DCT-scaled decode at twice the wanted size costs a fraction of the full one and leaves the resampling filter
-# enough to work with: 0.6 grey levels mean difference on full-size films.
+# enough to work with: well under one grey level mean difference on full-size films.
 _DRAFT_PX = (2 * INPUT_PX, 2 * INPUT_PX)
 _SIZE = (INPUT_PX, INPUT_PX)
 
