@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from PIL import Image, ImageFilter
+from PIL import Image, ImageDraw, ImageFilter, ImageFont
 from torch import Tensor
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional
@@ -99,12 +99,63 @@ class RandomNoise(torch.nn.Module):
         return (film + noise).round_().clamp_(0, 255).to(torch.uint8)
 
 
+class RandomFraming(torch.nn.Module):
+    """Field of view: move each side of the frame by up to `limit` of the film, inwards or outwards over black."""
+
+    def __init__(self, limit: float) -> None:
+        super().__init__()
+        self.limit = limit
+
+    def forward(self, film: Tensor) -> Tensor:
+        """Change one film (1, H, W)."""
+        image = Image.fromarray(film[0].numpy())
+        width, height = image.size
+        left, top, right, bottom = (random.uniform(-self.limit, self.limit) for _ in range(4))  # noqa: S311
+        box = (left * width, top * height, (1 + right) * width, (1 + bottom) * height)
+        return _tensor(image.transform(image.size, Image.Transform.EXTENT, box, Image.Resampling.BILINEAR))
+
+
+class RandomLetters(torch.nn.Module):
+    """Marks: burn one to three short texts of 9 to 36 pixels into the film's edges, as sides and dates are."""
+
+    _SIGNS = "LRAPSUPINE0123456789"
+    _EDGE = 0.12
+
+    def forward(self, film: Tensor) -> Tensor:
+        """Change one film (1, H, W)."""
+        image = Image.fromarray(film[0].numpy())
+        draw = ImageDraw.Draw(image)
+        for _ in range(random.randint(1, 3)):  # noqa: S311
+            text = "".join(random.choices(self._SIGNS, k=random.randint(1, 7)))  # noqa: S311
+            along, across = random.random(), random.uniform(0.0, self._EDGE)  # noqa: S311
+            place = random.choice([(along, across), (along, 1 - across), (across, along), (1 - across, along)])  # noqa: S311
+            draw.text(
+                (place[0] * image.width, place[1] * image.height),
+                text,
+                fill=random.choice([0, 255, random.randint(120, 255)]),  # noqa: S311
+                font=ImageFont.load_default(random.randint(9, 36)),  # noqa: S311
+                anchor="mm",
+            )
+        return _tensor(image)
+
+
 def augmentation(strength: Augmentation) -> Transform:
     """Return the transform of a recipe's `augmentation`."""
     return _AUGMENTATIONS[strength]
 
 
 _BILINEAR = v2.InterpolationMode.BILINEAR
+
+# What a detector's software, an export and an archive do to a film, while what it shows stays where it is.
+_PROCESSING: list[torch.nn.Module] = [
+    RandomGamma(1.4),
+    v2.ColorJitter(brightness=0.15, contrast=0.25),
+    v2.RandomApply([RandomDetail(0.45, 1.8)], p=0.5),
+    v2.RandomApply([RandomLetters()], p=0.25),
+    v2.RandomApply([RandomResampling(80)], p=0.3),
+    v2.RandomApply([RandomNoise(10.0)], p=0.3),
+    v2.RandomApply([RandomJpeg(35, 95)], p=0.5),
+]
 
 _AUGMENTATIONS: dict[str, Transform] = {
     "none": v2.Identity(),
@@ -132,17 +183,13 @@ _AUGMENTATIONS: dict[str, Transform] = {
             v2.RandomErasing(p=0.25, scale=(0.02, 0.15), value=0),
         ]
     ),
-    "processing": v2.Compose(
+    "processing": v2.Compose(_PROCESSING),
+    # And how the child lay and the beam was framed.
+    "acquisition": v2.Compose(
         [
-            v2.RandomHorizontalFlip(),
-            v2.RandomAffine(degrees=8, translate=(0.05, 0.05), scale=(0.88, 1.15), shear=4, interpolation=_BILINEAR),
-            RandomGamma(1.4),
-            v2.ColorJitter(brightness=0.15, contrast=0.25),
-            v2.RandomApply([RandomDetail(0.45, 1.8)], p=0.9),
-            v2.RandomApply([RandomResampling(80)], p=0.3),
-            v2.RandomApply([RandomNoise(10.0)], p=0.3),
-            v2.RandomApply([RandomJpeg(35, 95)], p=0.5),
-            v2.RandomErasing(p=0.25, scale=(0.02, 0.15), value=0),
+            v2.RandomApply([RandomFraming(0.1)], p=0.25),
+            v2.RandomApply([v2.RandomRotation(6, interpolation=_BILINEAR)], p=0.25),
+            *_PROCESSING,
         ]
     ),
 }

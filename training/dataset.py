@@ -15,25 +15,27 @@ LOADER_WORKERS = 2
 
 
 class FilmDataset(Dataset[tuple[Tensor, Tensor]]):
-    """Pairs of a film (1, 224, 224), uint8, and its label."""
+    """Pairs of a film (views, 224, 224), uint8, changed at random as often, and its label."""
 
-    def __init__(self, films: DecodedFilms, transform: Transform) -> None:
+    def __init__(self, films: DecodedFilms, transform: Transform, *, views: int = 1) -> None:
         self._pixels: npt.NDArray[np.uint8] = films.pixels
         self._labels: npt.NDArray[np.int64] = films.labels
         self._transform = transform
+        self._views = views
 
     def __len__(self) -> int:
         return len(self._labels)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         film = torch.from_numpy(self._pixels[index]).unsqueeze(0)  # (1, 224, 224)
-        return self._transform(film), torch.tensor(self._labels[index])
+        seen = torch.cat([self._transform(film) for _ in range(self._views)])
+        return seen, torch.tensor(self._labels[index])
 
 
 def train_loader(films: DecodedFilms, recipe: Recipe) -> DataLoader[tuple[Tensor, Tensor]]:
     """Return shuffled, augmented batches; the last, partial one of an epoch is dropped."""
     return DataLoader(
-        FilmDataset(films, augmentation(recipe.augmentation)),
+        FilmDataset(films, augmentation(recipe.augmentation), views=2 if recipe.consistency else 1),
         batch_size=recipe.batch_size,
         shuffle=True,
         drop_last=True,

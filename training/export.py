@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import torch
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -46,9 +47,9 @@ def load_checkpoint(checkpoint: Path) -> PneumoniaNet:
     Raises:
         ArtefactError: the checkpoint is missing, corrupt or of another model.
     """
-    net = PneumoniaNet(dropout=0.0)
     try:
-        state = torch.load(checkpoint, map_location="cpu", weights_only=False)["state_dict"]
+        saved = torch.load(checkpoint, map_location="cpu", weights_only=False)
+        net, state = PneumoniaNet(dropout=0.0, resolution_px=saved["resolution_px"]), saved["state_dict"]
         net.load_state_dict({key.removeprefix("net."): value for key, value in state.items() if key.startswith("net.")})
     except (OSError, EOFError, KeyError, TypeError, RuntimeError, pickle.UnpicklingError) as exc:
         raise ArtefactError(f"{checkpoint}: not a checkpoint of this network: {exc}") from exc
@@ -63,7 +64,8 @@ def save_weights(checkpoint: Path, path: Path) -> None:
     """
     net = load_checkpoint(checkpoint)
     path.parent.mkdir(parents=True, exist_ok=True)
-    save_file({key: _half(value) for key, value in net.state_dict().items()}, path)
+    state = {key: _half(value) for key, value in net.state_dict().items()}
+    save_file(state, path, metadata={"resolution_px": str(net.resolution_px)})
 
 
 def load_net(weights: Path) -> PneumoniaNet:
@@ -72,10 +74,13 @@ def load_net(weights: Path) -> PneumoniaNet:
     Raises:
         ArtefactError: the file is missing, corrupt or of another model.
     """
-    net = PneumoniaNet(dropout=0.0)
     try:
+        with safe_open(weights, framework="pt") as file:
+            net = PneumoniaNet(dropout=0.0, resolution_px=int(file.metadata()["resolution_px"]))
         net.load_state_dict(read_weights(weights))
-    except RuntimeError as exc:
+    except (OSError, SafetensorError) as exc:
+        raise ArtefactError(f"{weights}: cannot be read as safetensors: {exc}") from exc
+    except (RuntimeError, TypeError, KeyError, ValueError) as exc:
         raise ArtefactError(f"{weights}: not this network's weights: {exc}") from exc
     return net.eval()
 

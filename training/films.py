@@ -168,6 +168,58 @@ def split_by_patient(
     return train, validation
 
 
+def split_ends(films: DecodedFilms, *, folds: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return the indices of the training part, and of the patients numbered first and last in every series.
+
+    Patients of the public data set are numbered as they came. Those in between are learned from, so that the part held
+    out is of other periods, as the films of another year would be.
+
+    Args:
+        films: the films to split, their patients named by series and number.
+        folds: one of so many parts is held out, half of it from each end.
+
+    Raises:
+        DataError: a patient has no number, or nothing of a class is left to learn from.
+    """
+    numbers = np.array([_number(file) for file in films.files])
+    series = np.array([file.subgroup for file in films.files])
+    outside = np.zeros(len(numbers), dtype=np.bool_)
+    for name in sorted(set(series)):
+        inside = series == name
+        first, last = np.quantile(numbers[inside], [0.5 / folds, 1 - 0.5 / folds])
+        outside |= inside & ((numbers <= first) | (numbers >= last))
+    patients = np.array([file.patient for file in films.files])
+    validation = np.isin(patients, patients[outside])
+    for part in (validation, ~validation):
+        if set(films.labels[part]) != {0, 1}:
+            raise DataError(f"the series are too short to hold out their ends: {len(numbers)} films")
+    return np.flatnonzero(~validation), np.flatnonzero(validation)
+
+
+def split_series(films: DecodedFilms, *, fold: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return the indices of the training part, and of one whole series of each class: a source never seen.
+
+    Args:
+        films: the films to split, every class of several series.
+        fold: which series of each class, by name, is held out.
+
+    Raises:
+        DataError: a class has no such series, or no other.
+    """
+    series = np.array([file.subgroup for file in films.files])
+    held_out = []
+    for label, name in enumerate(LABELS):
+        of_class = sorted(set(series[films.labels == label]))
+        if len(of_class) < max(2, fold + 1):
+            raise DataError(f"{name} has only the series {', '.join(of_class)}: none to hold out as fold {fold}")
+        held_out.append(of_class[fold])
+    patients = np.array([file.patient for file in films.files])
+    # Whoever has films of both series is held out too, but judges nothing.
+    validation = np.isin(series, held_out)
+    train = ~validation & ~np.isin(patients, patients[validation])
+    return np.flatnonzero(train), np.flatnonzero(validation)
+
+
 def data_digest(films: DecodedFilms, validation: Iterable[int]) -> str:
     """Return the SHA-256 over label, patient, part and content digest of every film: what a model learned from."""
     held_out = set(validation)
@@ -176,6 +228,13 @@ def data_digest(films: DecodedFilms, validation: Iterable[int]) -> str:
         for index, (file, digest) in enumerate(zip(films.files, films.digests, strict=True))
     )
     return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def _number(file: FilmFile) -> int:
+    match = re.search(r"\d+$", file.patient)
+    if match is None:
+        raise DataError(f"{file.path}: its patient {file.patient!r} has no number")
+    return int(match[0])
 
 
 def _from_folder(folder: Path) -> list[FilmFile]:

@@ -1,5 +1,6 @@
 """The learning step as a LightningModule: loss, metrics, optimizer, schedule."""
 
+import math
 from typing import Any
 
 import torch
@@ -40,11 +41,15 @@ class Learner(LightningModule):
         return loss
 
     def loss(self, batch: tuple[Tensor, Tensor]) -> Tensor:
-        """Return the loss of one batch of films (B, 1, 224, 224), uint8, and labels (B,)."""
+        """Return the loss of one batch: V augmentations of each film (B, V, 224, 224), uint8, and labels (B,)."""
         for block in self.frozen:
             block.eval()  # a frozen block's batch norm must not drift
         films, labels = batch
-        loss: Tensor = self.train_loss(self.net(films), labels)
+        views = films.shape[1]
+        logits = self.net(films.flatten(0, 1).unsqueeze(1))  # (B * V, 2)
+        loss: Tensor = self.train_loss(logits, labels.repeat_interleave(views))
+        if views > 1:
+            loss = loss + self.recipe.consistency * jensen_shannon(logits.float().unflatten(0, (-1, views)))
         return loss
 
     def validation_step(self, batch: tuple[Tensor, Tensor]) -> None:
@@ -54,6 +59,10 @@ class Learner(LightningModule):
         self.validation_auc.update(logits[:, 1] - logits[:, 0], labels)
         self.log("val_loss", self.validation_loss(logits, labels), prog_bar=True, batch_size=len(labels))
         self.log("val_auc", self.validation_auc, prog_bar=True)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Note what the weights alone do not tell of the network."""
+        checkpoint["resolution_px"] = self.net.resolution_px
 
     def configure_optimizers(self) -> Any:
         """Return the optimizer and its schedule, a step at a time; batch norms and biases do not decay."""
@@ -74,3 +83,16 @@ class Learner(LightningModule):
             ),
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def jensen_shannon(logits: Tensor) -> Tensor:
+    """Return the mean Jensen-Shannon divergence, in nats, between the distributions that each film's views are given.
+
+    Source: Hendrycks et al., AugMix: A Simple Data Processing Method to Improve Robustness and Uncertainty, ICLR 2020.
+
+    Args:
+        logits: (B, V, C), float32.
+    """
+    each = logits.log_softmax(dim=2)
+    mixture = each.logsumexp(dim=1, keepdim=True) - math.log(logits.shape[1])  # (B, 1, C)
+    return (each.exp() * (each - mixture)).sum(dim=2).mean()

@@ -4,11 +4,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F  # noqa: N812
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torchvision.models import MobileNet_V2_Weights, mobilenet_v2
 
+from handler.imaging import INPUT_PX
 from training.errors import ArtefactError
 
 MEAN = (0.485, 0.456, 0.406)
@@ -19,17 +21,22 @@ STD = (0.229, 0.224, 0.225)
 class PneumoniaNet(nn.Module):
     """torchvision's MobileNetV2 with global average pooling, dropout and one linear layer of 2, on grey films.
 
+    The backbone sees the film at `resolution_px`: resampled inside the graph, it needs no decoding of its own.
+
     Source: Sandler et al., MobileNetV2: Inverted Residuals and Linear Bottlenecks, CVPR 2018.
     """
 
     mean: Tensor
     std: Tensor
+    resample: Tensor
 
-    def __init__(self, *, dropout: float) -> None:
+    def __init__(self, *, dropout: float, resolution_px: int = INPUT_PX) -> None:
         super().__init__()
+        self.resolution_px = resolution_px
         self.mobilenet = mobilenet_v2(num_classes=2, dropout=dropout)
         self.register_buffer("mean", torch.tensor(MEAN).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(STD).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("resample", _resampling(resolution_px), persistent=False)
 
     def forward(self, films: Tensor) -> Tensor:
         """Return logits (B, 2) of grey films (B, 1, 224, 224), uint8."""
@@ -37,8 +44,11 @@ class PneumoniaNet(nn.Module):
         return logits
 
     def normalise(self, films: Tensor) -> Tensor:
-        """Return uint8 grey films (B, 1, H, W) as normalised float RGB (B, 3, H, W)."""
-        return (films.float() / 255.0 - self.mean) / self.std
+        """Return uint8 grey films (B, 1, 224, 224) as normalised float RGB (B, 3, resolution_px, resolution_px)."""
+        grey = films.float() / 255.0
+        if self.resolution_px != INPUT_PX:
+            grey = self.resample @ grey @ self.resample.T
+        return (grey - self.mean) / self.std
 
 
 class Served(NamedTuple):
@@ -49,7 +59,7 @@ class Served(NamedTuple):
     features: Tensor
     """(B, 1280)."""
     activation_map: Tensor
-    """(B, 7, 7)."""
+    """(B, S, S), S being the 32nd part of the network's resolution."""
 
 
 class ServedGraph(nn.Module):
@@ -67,11 +77,17 @@ class ServedGraph(nn.Module):
 
     def forward(self, films: Tensor) -> Served:
         """Run on grey films (B, 224, 224), uint8."""
-        places = self.net.mobilenet.features(self.net.normalise(films.unsqueeze(1)))  # (B, 1280, 7, 7)
+        places = self.net.mobilenet.features(self.net.normalise(films.unsqueeze(1)))  # (B, 1280, S, S)
         features = places.mean(dim=(2, 3))  # (B, 1280)
         head = self.net.mobilenet.classifier[-1]
         weights = (head.weight[1] - head.weight[0]).view(1, -1, 1, 1)  # (1, 1280, 1, 1)
         return Served(logits=head(features), features=features, activation_map=(places * weights).sum(dim=1))
+
+
+def _resampling(side_px: int) -> Tensor:
+    """Return the matrix (side_px, 224) that resamples each column of a film: linear, with antialiasing."""
+    identity = torch.eye(INPUT_PX).view(1, 1, INPUT_PX, INPUT_PX)
+    return F.interpolate(identity, size=(side_px, INPUT_PX), mode="bilinear", antialias=True)[0, 0]
 
 
 def load_backbone(net: PneumoniaNet, weights: Path | None) -> None:

@@ -11,8 +11,12 @@ from training.errors import RecipeError
 
 RECIPES = Path("config/training")
 
-Augmentation = Literal["none", "light", "strong", "processing"]
+Augmentation = Literal["none", "light", "strong", "processing", "acquisition"]
 """How films are changed while learning, see `training.augment`."""
+
+Split = Literal["patients", "ends", "series"]
+"""Which films are held out: of patients drawn at random, of the first and the last of every series, or of one series
+of each class."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,6 +25,8 @@ class Recipe:
 
     name: str
     description: str
+    resolution_px: int
+    """Side to which the graph resamples a film before the first convolution."""
     trainable_blocks: int
     """How many of MobileNetV2's 19 feature blocks learn, counted from the last; 0 freezes the backbone."""
     dropout: float
@@ -36,15 +42,20 @@ class Recipe:
     class_weights: bool
     """Weigh each class by the inverse of how often it occurs."""
     label_smoothing: float
+    consistency: float
+    """Weight of the Jensen-Shannon divergence between the answers to two augmentations of a film; 0 looks at one."""
     ema_decay: float
     """Of the exponential moving average of the weights, a step; 0 keeps none."""
     augmentation: Augmentation
+    split: Split
     folds: int
-    """The films are divided by patient into this many parts; one of them validates."""
+    """One of so many parts of the films validates; `series` has as many as a class has series."""
     fold: int
+    """Which one; `ends` has only one, 0."""
     seed: int
 
     def __post_init__(self) -> None:
+        _require(self, "resolution_px", self.resolution_px in range(64, 225, 32), "64 to 224, in steps of 32")
         _require(self, "trainable_blocks", 0 <= self.trainable_blocks <= 19, "0 to 19")
         _require(self, "dropout", 0 <= self.dropout < 1, "0 to below 1")
         _require(self, "epochs", self.epochs >= 1, "at least 1")
@@ -55,10 +66,12 @@ class Recipe:
         _require(self, "warmup_epochs", 0 <= self.warmup_epochs < self.epochs, "0 to below epochs")
         _require(self, "weight_decay", self.weight_decay >= 0, "not negative")
         _require(self, "label_smoothing", 0 <= self.label_smoothing < 1, "0 to below 1")
+        _require(self, "consistency", self.consistency >= 0, "not negative")
         _require(self, "ema_decay", 0 <= self.ema_decay < 1, "0 to below 1")
         _require(self, "augmentation", self.augmentation in get_args(Augmentation), " or ".join(get_args(Augmentation)))
+        _require(self, "split", self.split in get_args(Split), " or ".join(get_args(Split)))
         _require(self, "folds", self.folds >= 2, "at least 2")
-        _require(self, "fold", 0 <= self.fold < self.folds, "0 to below folds")
+        _require(self, "fold", 0 <= self.fold < (1 if self.split == "ends" else self.folds), "0 to below folds")
 
     @classmethod
     def load(cls, name: str) -> Self:

@@ -7,7 +7,16 @@ import numpy.typing as npt
 import yaml
 
 from training.errors import ArtefactError, DataError
-from training.films import DecodedFilms, data_digest, decode_films, find_films, split_by_patient, without_copies
+from training.films import (
+    DecodedFilms,
+    data_digest,
+    decode_films,
+    find_films,
+    split_by_patient,
+    split_ends,
+    split_series,
+    without_copies,
+)
 from training.recipe import Recipe
 
 
@@ -40,8 +49,12 @@ def divide(films: DecodedFilms, recipe: Recipe) -> tuple[npt.NDArray[np.int64], 
     The seed of a recipe is the training's alone: runs that differ in it hold the same films out.
 
     Raises:
-        DataError: a class has too few patients.
+        DataError: a class has too few patients, no other series, or no numbers to order them by.
     """
+    if recipe.split == "ends":
+        return split_ends(films, folds=recipe.folds)
+    if recipe.split == "series":
+        return split_series(films, fold=recipe.fold)
     return split_by_patient(films, folds=recipe.folds, fold=recipe.fold, seed=0)
 
 

@@ -63,7 +63,7 @@ def train(*, data: Path, recipe: Recipe, run: Path, backbone_weights: Path | Non
     logger.info("%s: %d films to learn from, %d held out", recipe.name, len(learning.files), len(held_out.files))
 
     seed_everything(recipe.seed, workers=True, verbose=False)
-    net = PneumoniaNet(dropout=recipe.dropout)
+    net = PneumoniaNet(dropout=recipe.dropout, resolution_px=recipe.resolution_px)
     load_backbone(net, backbone_weights)
     learner = Learner(net, recipe, _class_weights(learning) if recipe.class_weights else None)
     trainer = _trainer(recipe, run)

@@ -6,7 +6,7 @@ import torch
 
 from handler.engine import Engine
 from tests.models import write_model
-from tests.networks import lively_network
+from tests.networks import lively_network, save_checkpoint
 from training import compare
 from training.compare import as_shipped, margins, score
 from training.corruptions import CORRUPTIONS
@@ -41,9 +41,7 @@ def test_every_measure_of_a_run_is_a_share(monkeypatch: pytest.MonkeyPatch, tmp_
 @pytest.mark.filterwarnings("ignore:.*treespec, LeafSpec:FutureWarning")  # raised inside torch.export
 def test_checkpoint_is_scored_as_it_would_ship(tmp_path: Path) -> None:
     checkpoint, weights, pixels = tmp_path / "best.ckpt", tmp_path / "weights.safetensors", films().pixels
-    torch.save(
-        {"state_dict": {f"net.{key}": value for key, value in lively_network(0).state_dict().items()}}, checkpoint
-    )
+    save_checkpoint(lively_network(0), checkpoint)
     save_weights(checkpoint, weights)
     with torch.inference_mode():
         logits = load_net(weights)(torch.from_numpy(pixels).unsqueeze(1)).numpy()

@@ -4,10 +4,9 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-import torch
 
 from handler.engine import Engine
-from tests.networks import lively_network
+from tests.networks import lively_network, save_checkpoint
 from training.errors import ArtefactError
 from training.export import TOLERANCE, export_onnx, load_net, parity, save_weights
 
@@ -24,11 +23,10 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return weights, path
 
 
-def save_network(weights: Path, *, seed: int) -> None:
+def save_network(weights: Path, *, seed: int, resolution_px: int = 224) -> None:
     """Write an untrained network's weights as a run's checkpoint would be written."""
     checkpoint = weights.with_suffix(".ckpt")
-    state = {f"net.{key}": value for key, value in lively_network(seed).state_dict().items()}
-    torch.save({"state_dict": state}, checkpoint)
+    save_checkpoint(lively_network(seed, resolution_px=resolution_px), checkpoint)
     save_weights(checkpoint, weights)
 
 
@@ -53,6 +51,16 @@ def test_export_is_reproducible_and_tells_nothing_of_the_machine(exported: tuple
     assert len(digests) == 1
     assert b".py" not in path.read_bytes()
     onnx.checker.check_model(path)
+
+
+def test_resolution_goes_with_the_weights(tmp_path: Path) -> None:
+    weights, path = tmp_path / "pneumonia.safetensors", tmp_path / "pneumonia.onnx"
+    save_network(weights, seed=0, resolution_px=128)
+    assert load_net(weights).resolution_px == 128
+    export_onnx(weights, path)
+    assert parity(weights, path) < TOLERANCE
+    films = np.zeros((2, 224, 224), dtype=np.uint8)
+    assert Engine(path).run(films).activation_map.shape == (2, 4, 4)
 
 
 def test_parity_refuses_another_models_graph(exported: tuple[Path, Path], tmp_path: Path) -> None:

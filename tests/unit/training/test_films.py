@@ -14,6 +14,8 @@ from training.films import (
     find_films,
     patient_and_subgroup,
     split_by_patient,
+    split_ends,
+    split_series,
     without_copies,
 )
 
@@ -173,6 +175,65 @@ def test_split_is_the_same_for_the_same_seed(films: DecodedFilms) -> None:
 def test_fewer_patients_than_folds_are_refused(films: DecodedFilms) -> None:
     with pytest.raises(DataError, match="3 patients of NORMAL cannot be split into 4 folds"):
         split_by_patient(films, folds=4, fold=0, seed=0)
+
+
+def numbered(films: DecodedFilms) -> DecodedFilms:
+    """Return the films as of patients 0 to 5 of one series each class."""
+    files = [
+        dataclasses.replace(file, patient=f"{file.label}-{index % 6}", subgroup=str(file.label))
+        for index, file in enumerate(films.files)
+    ]
+    return dataclasses.replace(films, files=tuple(files))
+
+
+def test_ends_of_every_series_are_held_out(films: DecodedFilms) -> None:
+    series = numbered(films)
+    train, validation = split_ends(series, folds=5)
+    held_out = {series.files[i].patient for i in validation}
+    assert held_out == {"0-0", "0-5", "1-0", "1-5"}
+    assert sorted([*train, *validation]) == list(range(12))
+
+
+def test_ends_need_numbered_patients(films: DecodedFilms) -> None:
+    files = (dataclasses.replace(films.files[0], patient="smith"), *films.files[1:])
+    with pytest.raises(DataError, match="patient 'smith' has no number"):
+        split_ends(dataclasses.replace(films, files=files), folds=5)
+
+
+def test_series_too_short_for_ends_are_refused(films: DecodedFilms) -> None:
+    files = tuple(dataclasses.replace(file, patient="p1") for file in films.files)
+    with pytest.raises(DataError, match="too short to hold out their ends"):
+        split_ends(dataclasses.replace(films, files=files), folds=5)
+
+
+def test_one_series_of_each_class_is_held_out(films: DecodedFilms) -> None:
+    files = [
+        dataclasses.replace(file, patient=f"p{index}", subgroup=f"{file.label}{'ab'[index % 2]}")
+        for index, file in enumerate(films.files)
+    ]
+    series = dataclasses.replace(films, files=tuple(files))
+    for fold, name in enumerate("ab"):
+        train, validation = split_series(series, fold=fold)
+        assert {files[i].subgroup for i in validation} == {f"0{name}", f"1{name}"}
+        assert sorted([*train, *validation]) == list(range(12))
+
+
+def test_patient_of_both_series_is_not_learned_from(films: DecodedFilms) -> None:
+    files = [
+        dataclasses.replace(
+            file, patient=f"p{index - index % 2 if index < 2 else index}", subgroup=f"{file.label}{'ab'[index % 2]}"
+        )
+        for index, file in enumerate(films.files)
+    ]
+    train, validation = split_series(dataclasses.replace(films, files=tuple(files)), fold=0)
+    assert 0 in validation
+    assert 1 not in train
+
+
+def test_single_series_cannot_be_held_out(films: DecodedFilms) -> None:
+    files = tuple(dataclasses.replace(file, subgroup="one") for file in films.files)
+    with pytest.raises(DataError, match="NORMAL has only the series one: none to hold out as fold 0"):
+        split_series(dataclasses.replace(films, files=files), fold=0)
 
 
 def test_digest_tells_what_was_learned_from(films: DecodedFilms) -> None:

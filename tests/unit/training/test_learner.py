@@ -1,10 +1,11 @@
 import dataclasses
+import math
 
 import pytest
 import torch
 
 from tests.networks import lively_network
-from training.learner import Learner
+from training.learner import Learner, jensen_shannon
 from training.recipe import Recipe
 
 
@@ -48,3 +49,27 @@ def test_loss_falls_on_a_batch_seen_again(batch: tuple[torch.Tensor, torch.Tenso
 
 def test_state_holds_each_parameter_once() -> None:
     assert all(key.startswith("net.mobilenet.") for key in learner().state_dict() if "auc" not in key)
+
+
+def test_checkpoint_tells_the_resolution() -> None:
+    checkpoint: dict[str, object] = {}
+    learner().on_save_checkpoint(checkpoint)
+    assert checkpoint == {"resolution_px": 224}
+
+
+def test_views_that_agree_cost_nothing_and_views_that_differ_do() -> None:
+    alike = torch.tensor([[[1.0, -2.0], [1.0, -2.0]]])
+    opposed = torch.tensor([[[50.0, -50.0], [-50.0, 50.0]]])
+    assert jensen_shannon(alike).item() == pytest.approx(0.0, abs=1e-6)
+    assert jensen_shannon(opposed).item() == pytest.approx(math.log(2))
+
+
+def test_two_views_are_held_to_agree(batch: tuple[torch.Tensor, torch.Tensor]) -> None:
+    films, labels = batch
+    made = learner(consistency=1.0, dropout=0.0).eval()
+    one = made.loss(batch)
+    twice = made.loss((films.expand(-1, 2, -1, -1), labels))
+    differing = made.loss((torch.cat([films, 255 - films], dim=1), labels))
+    unweighted = learner(consistency=0.0, dropout=0.0).eval().loss((torch.cat([films, 255 - films], dim=1), labels))
+    assert twice.item() == pytest.approx(one.item(), abs=1e-5)
+    assert differing > unweighted

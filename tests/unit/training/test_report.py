@@ -5,13 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 import yaml
 
 from handler.contract import ModelContract
 from tests.films import write_data_set
 from tests.models import write_model_store
-from tests.networks import lively_network
+from tests.networks import lively_network, save_checkpoint
 from training import report, report_measures
 from training.calibrate import chosen
 from training.corruptions import CORRUPTIONS
@@ -43,7 +42,7 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 def write_checkpoint(path: Path, *, seed: int) -> None:
-    torch.save({"state_dict": {f"net.{key}": value for key, value in lively_network(seed).state_dict().items()}}, path)
+    save_checkpoint(lively_network(seed), path)
 
 
 @pytest.fixture(scope="module")

@@ -50,6 +50,14 @@ def test_seed_of_the_training_does_not_move_the_split(data: Path) -> None:
     assert first == second
 
 
+def test_recipe_may_hold_out_the_ends_of_series(data: Path) -> None:
+    films = load_films(data)
+    recipe = dataclasses.replace(Recipe.load("baseline"), folds=3, split="ends")
+    learned, held_out = (part.tolist() for part in divide(films, recipe))
+    assert sorted(learned + held_out) == list(range(len(films.files)))
+    assert held_out != divide(films, dataclasses.replace(recipe, split="patients"))[1].tolist()
+
+
 def test_other_films_are_refused(run: Path, data: Path) -> None:
     (data / "NORMAL" / "IM-0009-0001.jpeg").write_bytes(jpeg(grey(seed=99)))
     with pytest.raises(DataError, match="run: learned from other films than these"):
