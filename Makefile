@@ -72,6 +72,11 @@ compare: $(VENV)/.train ## Compare runs on the films they held out: make compare
 	@$(BIN)/python -m training.compare --data $(call required,DATA) --runs $(or $(RUNS),$(wildcard runs/*)) \
 	  $(if $(OUT),--out $(OUT)) $(if $(JSON),--json $(JSON))
 
+.PHONY: ablate
+ablate: $(VENV)/.train ## Train and compare the variants of config/ablation.yaml: make ablate DATA=DIR SEEDS="0 1"
+	@$(BIN)/python -m training.ablate --data $(call required,DATA) $(if $(SEEDS),--seeds $(SEEDS)) \
+	  $(if $(JSON),--json $(JSON)) $(if $(BACKBONE_WEIGHTS),--backbone-weights $(BACKBONE_WEIGHTS))
+
 .PHONY: export
 export: $(VENV)/.train ## Make a run's model the one that ships: make export DATA=DIR RUN=runs/champion VERSION=1.1.0
 	@$(BIN)/python -m training.export --run $(RUN)
