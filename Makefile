@@ -78,7 +78,7 @@ ablate: $(VENV)/.train ## Train and compare the variants of config/ablation.yaml
 	  $(if $(JSON),--json $(JSON)) $(if $(BACKBONE_WEIGHTS),--backbone-weights $(BACKBONE_WEIGHTS))
 
 .PHONY: export
-export: $(VENV)/.train ## Make a run's model the one that ships: make export DATA=DIR RUN=runs/champion VERSION=1.1.0
+export: $(VENV)/.train ## Make a run's model the one that ships: make export DATA=DIR RUN=runs/champion VERSION=1.2.0
 	@$(BIN)/python -m training.export --run $(RUN)
 	@$(BIN)/python -m training.calibrate --run $(RUN) --data $(call required,DATA) $(if $(VERSION),--version $(VERSION))
 	@$(BIN)/python -m training.reference

@@ -44,7 +44,7 @@ def render(model_store: Path) -> str:
     """
     contract, folder = ModelContract.load(model_store / "contract.json"), model_store / "report"
     told = {name: _read(folder / f"{name}.json") for name in REPORTS}
-    comparison = scores.read_scores(folder / "comparison.json")
+    comparison, ablation = (scores.read_scores(folder / f"{name}.json") for name in ("comparison", "ablation"))
     try:
         # The contract names the digest of its model: one comparison covers both.
         if told["report"]["sha256"]["contract.json"] != _digest(model_store / "contract.json"):
@@ -55,13 +55,20 @@ def render(model_store: Path) -> str:
             .render(
                 contract=contract,
                 comparison=scores.table(comparison),
-                compared=" or ".join(sorted({f"{run.films:,}" for run in comparison})),
+                compared=_films(comparison),
+                ablation=scores.table(ablation),
+                ablated=_films(ablation),
                 sensitivity_compared=scores.SENSITIVITY,
                 **told,
             )
         )
     except (UndefinedError, KeyError, TypeError) as exc:
         raise ArtefactError(f"{folder}: not a report as this template wants it: {exc}") from exc
+
+
+def _films(runs: Sequence[scores.ScoredRun]) -> str:
+    """Return how many films the runs held out, "741" or "741 or 854"."""
+    return " or ".join(sorted({f"{run.films:,}" for run in runs}))
 
 
 def _digest(path: Path) -> str:

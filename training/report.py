@@ -111,6 +111,7 @@ def commands(recipe: Recipe, run: str, version: str) -> list[str]:
         f"python -m training.calibrate --run {run} --data DIR --version {version}",
         "python -m training.reference",
         "python -m training.compare --data DIR --runs RUN... --json model_store/report/comparison.json",
+        "python -m training.ablate --data DIR --seeds 0 1 --json model_store/report/ablation.json",
         f"python -m training.report --run {run} --data DIR",
         "python -m training.card",
     ]

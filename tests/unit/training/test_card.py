@@ -30,7 +30,7 @@ REPORT: dict[str, Any] = {
         "model_version": "0.0.0-test",
         "recipe": {"name": "small", "description": "a small one", "fold": 0, "folds": 5, "seed": 3},
         "films": {"learned": {**COUNT, "NORMAL": COUNT, "PNEUMONIA": COUNT}},
-        "rule_out_sensitivity_low": 0.985,
+        "rule_out_sensitivity_low": 0.99,
         "commands": ["python -m training.train --data DIR"],
     },
     "validation": {
@@ -69,6 +69,7 @@ def store(tmp_path: Path) -> Path:
     score = Score(**dict.fromkeys(COLUMNS, 0.9) | {"swapped_auc": 0.7654})
     run = ScoredRun(recipe="small", description="a small one", seed=3, fold=0, films=40, score=score)
     write_scores([run], tmp_path / "report" / "comparison.json")
+    write_scores([run], tmp_path / "report" / "ablation.json")
     return tmp_path
 
 
@@ -99,7 +100,7 @@ def test_every_table_of_the_card_is_whole(store: Path) -> None:
             assert not above, f"a table wants an empty line above: {line}"
 
 
-@pytest.mark.parametrize("name", [*REPORTS, "comparison"])
+@pytest.mark.parametrize("name", [*REPORTS, "comparison", "ablation"])
 def test_missing_file_of_the_report_is_named(store: Path, name: str) -> None:
     (store / "report" / f"{name}.json").unlink()
     with pytest.raises(ArtefactError, match=rf"{name}\.json: No such file"):
