@@ -17,7 +17,12 @@ ENTRY := handler/pneumonia_handler.py
 MAR := $(MODEL_STORE)/pneumonia.mar
 MODEL_VERSION = $(shell sed -n 's/.*"model_version": "\(.*\)".*/\1/p' $(MODEL_STORE)/contract.json)
 
+# What the benchmark's peers need conflicts with what the service needs.
+VENV_BENCH := .venv-bench
+WRK := build/wrk/.done
+
 DATA ?=
+FILMS ?=
 OUT ?=
 RECIPE ?= champion
 RUN ?= runs/$(RECIPE)
@@ -117,10 +122,17 @@ validate-site: $(VENV)/.train ## Try the model on your films: make validate-site
 composites: $(VENV)/.train ## Make the reference films anew, from a folder of films: make composites DATA=DIR
 	@$(BIN)/python -m training.composites --data $(call required,DATA)
 
+# --- measuring
+
+.PHONY: bench
+bench: $(VENV)/.bench $(VENV_BENCH)/.peers $(WRK) $(MAR) ## Measure the service beside others: make bench FILMS=DIR OUT=DIR (QUICK=1: 5 minutes)
+	@$(BIN)/python -m bench $(if $(FILMS),--films $(FILMS)) --out $(or $(OUT),out/bench) $(if $(QUICK),--quick) \
+	  $(if $(CONTENDERS),--contenders $(CONTENDERS)) $(if $(CORES),--cores $(CORES))
+
 # --- development
 
 .PHONY: test
-test: lint types $(MAR) ## Lint, check types, and run all tests
+test: lint types $(MAR) $(WRK) ## Lint, check types, and run all tests
 	$(BIN)/python -m pytest
 
 .PHONY: lint
@@ -157,5 +169,26 @@ $(VENV)/.train: requirements/train.txt $(VENV)/.serve
 $(VENV)/.dev: requirements/dev.txt $(VENV)/.train
 	$(PIP_INSTALL) -r requirements/dev.txt
 	@touch $@
+
+$(VENV)/.bench: requirements/bench.txt $(VENV)/.train
+	$(PIP_INSTALL) -r requirements/bench.txt
+	@touch $@
+
+$(VENV_BENCH)/.peers: requirements/peers.txt requirements/peers-constraints.txt requirements/handler.txt
+	$(PYTHON) -m venv $(VENV_BENCH)
+	$(VENV_BENCH)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements/peers.txt
+	@touch $@
+
+# The load generator: from the PATH, or else Debian's package unpacked here, which needs no root. Package lists that are
+# missing or out of date are fetched into the same folder. Where neither works, `make bench` says so, and the tests that
+# want it are skipped.
+APT_HERE := -o Dir::State::lists=$(CURDIR)/build/wrk/lists -o Dir::Cache=$(CURDIR)/build/wrk/cache
+$(WRK):
+	@mkdir -p $(@D)/lists/partial $(@D)/cache/archives/partial
+	@cd $(@D) && command -v wrk || { \
+	  packages="wrk libluajit-5.1-2"; \
+	  { apt-get download $$packages || { apt-get $(APT_HERE) update && apt-get $(APT_HERE) download $$packages; }; } \
+	    >log 2>&1 && for package in *.deb; do dpkg -x $$package . || exit 1; done; } && touch $(@F) || \
+	  echo "wrk cannot be had: install it, the benchmark needs it (see $(@D)/log)"
 
 required = $(or $($(1)),$(error $(1) is not set: see make help))

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-ROOMS = {"handler", "proxy", "training", "tests", "benchmarks"}
+ROOMS = {"handler", "proxy", "training", "tests", "bench"}
 
 
 def imported(path: Path) -> set[str]:
@@ -40,6 +40,12 @@ def test_room_imports_only_what_it_may(room: str, forbidden: set[str]) -> None:
     assert any(modules(room))
     found = {path.name: names for path in modules(room) if (names := imported(path) & forbidden)}
     assert found == {}
+
+
+def test_contenders_with_the_service_s_engine_import_nothing_else_of_ours() -> None:
+    apps = [path for path in modules("bench/contenders") if "training" not in imported(path)]
+    assert {"litserve.py", "bentoml.py", "ray_serve.py", "lean_fastapi.py", "bare.py"} <= {path.name for path in apps}
+    assert all(imported(path) & ROOMS <= {"bench", "handler"} for path in apps)
 
 
 def test_only_the_handler_module_knows_of_torchserve() -> None:

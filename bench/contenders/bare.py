@@ -1,0 +1,63 @@
+"""The limit: the decode and the engine in a loop over films in memory, one process a core, no server.
+
+    python -m bench.contenders.bare --processes 2 --seconds 3 FILM...
+
+Prints one JSON object: for each process the milliseconds that each film took it.
+"""
+
+import argparse
+import json
+import multiprocessing
+import sys
+import time
+from itertools import cycle
+from multiprocessing.synchronize import Barrier
+from pathlib import Path
+
+from bench.contenders.scoring import Scorer
+
+WARM_UP_FILMS = 8
+
+START_TIMEOUT_S = 120.0
+
+
+def loop(films: list[bytes], seconds: float, barrier: Barrier | None = None) -> list[float]:
+    """Score films in turn for so long, and return what each took, in milliseconds."""
+    scorer = Scorer()
+    turns = cycle(films)
+    for _ in range(WARM_UP_FILMS):
+        scorer.score(next(turns))
+    if barrier is not None:
+        barrier.wait(START_TIMEOUT_S)
+    took_ms = []
+    now = time.perf_counter()
+    end = now + seconds
+    while now < end:
+        began = now
+        scorer.score(next(turns))
+        now = time.perf_counter()
+        took_ms.append(1000 * (now - began))
+    return took_ms
+
+
+def loops(films: list[bytes], seconds: float, processes: int) -> list[list[float]]:
+    """Run the loop in so many processes at once, which begin together, and return what each film took each of them."""
+    context = multiprocessing.get_context("spawn")
+    with context.Manager() as manager, context.Pool(processes) as pool:
+        barrier = manager.Barrier(processes)
+        return pool.starmap(loop, [(films, seconds, barrier)] * processes, chunksize=1)
+
+
+def main() -> None:
+    """Run the command."""
+    parser = argparse.ArgumentParser(prog="python -m bench.contenders.bare")
+    parser.add_argument("--processes", type=int, required=True)
+    parser.add_argument("--seconds", type=float, required=True)
+    parser.add_argument("films", type=Path, nargs="+")
+    args = parser.parse_args()
+    films = [path.read_bytes() for path in args.films]
+    sys.stdout.write(json.dumps({"took_ms": loops(films, args.seconds, args.processes)}) + "\n")
+
+
+if __name__ == "__main__":
+    main()

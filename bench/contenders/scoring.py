@@ -1,0 +1,29 @@
+"""The decode and the engine of the service, without a server: what every contender but the torch ones runs."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from handler.contract import ModelContract
+from handler.engine import Engine
+from handler.imaging import decode
+from handler.screening import answer, probabilities
+
+ROOT = Path(__file__).resolve().parents[2]
+MODEL_STORE = ROOT / "model_store"
+
+
+class Scorer:
+    """One film in, its answer out: the calls that the handler makes, on one thread."""
+
+    def __init__(self, model_store: Path = MODEL_STORE) -> None:
+        self.contract = ModelContract.load(model_store / "contract.json")
+        self._point = self.contract.operating_point(self.contract.default_operating_point)
+        self._engine = Engine(model_store / "pneumonia.onnx")
+
+    def score(self, data: bytes) -> dict[str, Any]:
+        """Return `prediction`, `p_pneumonia` (0 to 1) and `note` of one JPEG or PNG."""
+        film = decode(data)
+        logits = self._engine.run(film.pixels[None]).logits  # (1, 2)
+        p_pneumonia = float(probabilities(logits, self.contract.calibration)[0])
+        return dataclasses.asdict(answer(p_pneumonia, film.facts, contract=self.contract, point=self._point))

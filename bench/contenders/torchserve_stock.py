@@ -1,0 +1,26 @@
+"""The handler of a stock TorchServe: its own image classifier, told what it cannot know of the model.
+
+Packed into an archive by `bench/stock_archive.py`. As in TorchServe's example of MNIST, a subclass says what is done to
+a picture; without one the classifier fails on grey films, asks two classes for their best five, and crops what the
+model was not trained with.
+Source: https://docs.pytorch.org/serve/default_handlers.html, and examples/image_classifier/mnist of pytorch/serve
+"""
+
+import training  # noqa: F401  (packed beside this file; makes torchvision importable beside a CPU build of torch)
+
+from torchvision import transforms  # isort: skip
+from ts.torch_handler.image_classifier import ImageClassifier  # isort: skip
+
+
+class FilmClassifier(ImageClassifier):
+    """Any film, two classes."""
+
+    topk = 2
+    image_processing = transforms.Compose(
+        [
+            transforms.Lambda(lambda image: image.convert("RGB")),
+            transforms.Resize((224, 224)),
+            transforms.ToTensor(),
+            transforms.Normalize(mean=[0.485, 0.456, 0.406], std=[0.229, 0.224, 0.225]),
+        ]
+    )

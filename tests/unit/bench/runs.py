@@ -1,0 +1,99 @@
+"""Runs and sessions that nobody measured."""
+
+from pathlib import Path
+
+from bench.closed_loop import Wrk
+from bench.films import BenchFilm
+from bench.measures import Kind, Run, Timing
+from bench.plan import SMALLEST
+from bench.roster import CONTENDERS, PEERS_PYTHON
+from bench.session import Session
+from tests.films import grey, jpeg
+
+
+def timing(films_per_s: float, *, p50_ms: float = 10.0, p99_ms: float = 20.0, errors: int = 0) -> Timing:
+    """Return the timing of one second."""
+    return Timing(
+        films=round(films_per_s),
+        errors=errors,
+        seconds=1.0,
+        mean_ms=p50_ms,
+        p50_ms=p50_ms,
+        p95_ms=p99_ms,
+        p99_ms=p99_ms,
+    )
+
+
+def run(  # noqa: PLR0913  (each is what some test is about)
+    contender: str,
+    films_per_s: float,
+    *,
+    kind: Kind = "closed",
+    round_: int = 1,
+    concurrency: int = 16,
+    workers: int = 2,
+    width_px: int | None = None,
+    p50_ms: float = 10.0,
+    p99_ms: float = 20.0,
+) -> Run:
+    """Return one run."""
+    return Run(
+        contender=contender,
+        kind=kind,
+        round=round_,
+        concurrency=concurrency,
+        workers=workers,
+        width_px=width_px,
+        rate_per_s=100.0 if kind == "open" else None,
+        timing=timing(films_per_s, p50_ms=p50_ms, p99_ms=p99_ms),
+    )
+
+
+def round_of_runs(round_: int = 1, *, ours: float = 180.0) -> list[Run]:
+    """Return what one round measures of every contender."""
+    return [
+        run("bare", 100, kind="bare", round_=round_, concurrency=1, p50_ms=9.0),
+        run("bare", 200, kind="bare", round_=round_, concurrency=2),
+        run("ours_proxy", ours / 3, round_=round_, concurrency=1, p50_ms=12.0),
+        run("ours_proxy", ours, round_=round_),
+        run("ours_proxy", 140, kind="open", round_=round_, concurrency=0, p50_ms=14.0, p99_ms=35.0),
+        run("ours_torchserve", 185, round_=round_),
+        run("lean_fastapi", 175, round_=round_),
+        run("litserve", 150, round_=round_),
+        run("bentoml", 120, round_=round_),
+        run("ray_serve", 130, round_=round_),
+        run("fastapi_torch", 30, round_=round_),
+        run("torchserve_stock", 40, round_=round_),
+    ]
+
+
+def session(runs: list[Run]) -> Session:
+    """Return a session that has measured these runs."""
+    return Session(
+        plan=SMALLEST,
+        films=[BenchFilm("film.jpeg", jpeg(grey()))],
+        contenders=CONTENDERS,
+        with_bare=True,
+        wrk=Wrk("wrk", ""),
+        workers=2,
+        folder=Path(),
+        peers_python=PEERS_PYTHON,
+        runs=runs,
+        memory_mb=[800.0],
+        start_s=[7.0],
+    )
+
+
+MACHINE = {
+    "cpu": "a processor",
+    "cores": 2,
+    "cores_of_machine": 2,
+    "memory_gb": 24.0,
+    "system": "Linux",
+    "python": "3.11.7",
+    "packages": {"onnxruntime": "1.32.0"},
+    "generator": "wrk",
+    "commit": "0123456789ab",
+    "load_average": 0.1,
+    "busy": False,
+}
