@@ -105,7 +105,7 @@ class Live:
                 answer: dict[str, object] = response.json()
                 return answer
         except (requests.RequestException, ValueError) as exc:
-            raise ContenderError(f"{self.contender.name}: no answer to {film.name}: {exc}") from exc
+            raise ContenderError(f"{self.contender.name}: no answer to {film.name} ({type(exc).__name__})") from exc
         raise ContenderError(f"{self.contender.name}: {response.status_code} for {film.name}: {response.text[:300]}")
 
 

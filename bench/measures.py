@@ -12,6 +12,13 @@ loop without a server."""
 PERCENTILES = (50, 95, 99)
 
 
+FEWEST_FILMS = 10
+"""Fewer answers in a run say nothing, as where something else has the cores."""
+
+MOST_ERRORS = 0.01
+"""The share of requests that may fail; more, and the answers that did come came too easily."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timing:
     """What one load on one contender took."""
@@ -29,6 +36,11 @@ class Timing:
     def films_per_s(self) -> float:
         """Throughput of right answers."""
         return self.films / self.seconds if self.seconds else 0.0
+
+    @property
+    def valid(self) -> bool:
+        """Whether a ratio may be made of it."""
+        return self.films >= FEWEST_FILMS and self.errors <= MOST_ERRORS * self.films
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

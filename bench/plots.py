@@ -119,7 +119,8 @@ def _panels(
         for (label, points), (colour, marker) in zip(
             ((label, points) for label, points in lines.items() if points), styles, strict=False
         ):
-            values = [point[measure] for point in points.values()]
+            # Where nothing was answered there is no latency.
+            values = [point[measure] if point["films_per_s"] else math.nan for point in points.values()]
             axes.plot(list(points), values, color=colour, marker=marker, markersize=5, label=label)
         if measure == "films_per_s":
             if limit is not None:

@@ -24,7 +24,7 @@ STOP_TIMEOUT_S = 12.0
 PR_SET_CHILD_SUBREAPER = 36
 """From <linux/prctl.h>."""
 
-TAIL_CHARACTERS = 1500
+TAIL_CHARACTERS = 500
 """Of a log, to explain a failed start."""
 
 

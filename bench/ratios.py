@@ -68,7 +68,7 @@ def spread(values: Iterable[float]) -> Spread | None:
 
 
 def ratios(runs: Sequence[Run], *, workers: int) -> dict[str, Spread | None]:
-    """Return every ratio over the rounds of runs; None where a contender is missing.
+    """Return every ratio over the rounds of runs; None where a contender is missing, or answered too little.
 
     Args:
         runs: of all rounds.
@@ -101,7 +101,7 @@ def of_round(runs: Sequence[Run]) -> dict[str, float | None]:
 def throughput(runs: Sequence[Run], name: str) -> float | None:
     """Return films a second: of a server under the common load, of the bare loop in as many processes as there are."""
     if name == BARE:
-        loops = [run for run in runs if run.kind == "bare"]
+        loops = [run for run in runs if run.kind == "bare" and run.timing.valid]
         return max(loops, key=lambda run: run.concurrency).timing.films_per_s if loops else None
     timing = _timing(runs, name, "closed", LOAD)
     return timing.films_per_s if timing else None
@@ -115,7 +115,11 @@ def _p50(runs: Sequence[Run], name: str, kind: Kind) -> float | None:
 
 def _timing(runs: Sequence[Run], name: str, kind: Kind, concurrency: int) -> Timing | None:
     return next(
-        (run.timing for run in runs if (run.contender, run.kind, run.concurrency) == (name, kind, concurrency)),
+        (
+            run.timing
+            for run in runs
+            if (run.contender, run.kind, run.concurrency) == (name, kind, concurrency) and run.timing.valid
+        ),
         None,
     )
 

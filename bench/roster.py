@@ -75,16 +75,17 @@ def _bentoml(place: Place) -> list[Command]:
 
 
 def _ray_serve(place: Place) -> list[Command]:
-    proxy_folder = place.folder / "haproxy"
     environ = {
         # https://docs.ray.io/en/latest/serve/advanced-guides/performance.html, on high throughput
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
         # Beside another Ray on the machine, and leaving nothing behind.
-        "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(proxy_folder / "haproxy.cfg"),
-        "RAY_SERVE_HAPROXY_SOCKET_PATH": str(proxy_folder / "admin.sock"),
-        "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(proxy_folder),
-        "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(proxy_folder / "server-state"),
+        "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(place.folder / "haproxy.cfg"),
+        # A folder with a long name comes in between, and HAProxy takes a path of 97 characters at most.
+        "RAY_SERVE_HAPROXY_SOCKET_PATH": str(place.folder / "admin.sock"),
+        "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(place.folder / "metrics.sock"),
+        "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(place.folder),
+        "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(place.folder / "server-state"),
         "RAY_SERVE_HAPROXY_METRICS_PORT": str(place.ports[1]),
         "RAY_SERVE_HAPROXY_STATS_PORT": str(place.ports[2]),
         "RAY_USAGE_STATS_ENABLED": "0",

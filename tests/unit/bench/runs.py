@@ -35,6 +35,7 @@ def run(  # noqa: PLR0913  (each is what some test is about)
     width_px: int | None = None,
     p50_ms: float = 10.0,
     p99_ms: float = 20.0,
+    errors: int = 0,
 ) -> Run:
     """Return one run."""
     return Run(
@@ -45,7 +46,7 @@ def run(  # noqa: PLR0913  (each is what some test is about)
         workers=workers,
         width_px=width_px,
         rate_per_s=100.0 if kind == "open" else None,
-        timing=timing(films_per_s, p50_ms=p50_ms, p99_ms=p99_ms),
+        timing=timing(films_per_s, p50_ms=p50_ms, p99_ms=p99_ms, errors=errors),
     )
 
 

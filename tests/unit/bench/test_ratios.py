@@ -47,9 +47,10 @@ def test_other_workers_and_sizes_are_no_part_of_a_ratio() -> None:
     assert ratios([*odd, *round_of_runs()], workers=2) == ratios(round_of_runs(), workers=2)
 
 
-def test_contender_without_an_answer_gives_no_ratio() -> None:
+@pytest.mark.parametrize(("films", "errors"), [(0, 0), (9, 0), (100, 2)])
+def test_contender_that_answered_too_little_gives_no_ratio(films: int, errors: int) -> None:
     runs = [one for one in round_of_runs() if one.contender != "fastapi_torch"]
-    assert ratios([*runs, run("fastapi_torch", 0)], workers=2)["vs_fastapi"] is None
+    assert ratios([*runs, run("fastapi_torch", films, errors=errors)], workers=2)["vs_fastapi"] is None
 
 
 def test_spread_of_nothing_is_none() -> None:
