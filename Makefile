@@ -129,6 +129,11 @@ bench: $(VENV)/.bench $(VENV_BENCH)/.peers $(WRK) $(MAR) ## Measure the service 
 	@$(BIN)/python -m bench $(if $(FILMS),--films $(FILMS)) --out $(or $(OUT),out/bench) $(if $(QUICK),--quick) \
 	  $(if $(CONTENDERS),--contenders $(CONTENDERS)) $(if $(CORES),--cores $(CORES))
 
+.PHONY: profile
+profile: $(VENV)/.bench $(WRK) $(MAR) ## Tell where each millisecond of a request goes: make profile FILMS=DIR OUT=DIR (BEFORE=profile.json)
+	@$(BIN)/python -m bench.profile $(if $(FILMS),--films $(FILMS)) --out $(or $(OUT),out/profile) \
+	  $(if $(BEFORE),--before $(BEFORE)) $(if $(CORES),--cores $(CORES))
+
 # --- development
 
 .PHONY: test

@@ -16,21 +16,16 @@ from pathlib import Path
 from bench import machine, plots, report
 from bench.closed_loop import Wrk
 from bench.contender import Contender
-from bench.contenders.scoring import ROOT
 from bench.errors import BenchError, InputError
 from bench.films import find_films
 from bench.findings import Findings
+from bench.options import INTERRUPTED, add_common
 from bench.plan import FULL, QUICK, SMALLEST
 from bench.processes import adopt_orphans, pin
 from bench.roster import BARE, CONTENDERS, PEERS_PYTHON
 from bench.session import Session
 
 logger = logging.getLogger("bench")
-
-INTERRUPTED = 130
-
-MOST_CORES = 8
-"""A contender of one process a core has so many ports at most."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -108,10 +103,8 @@ def write(found: Findings, out: Path) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench", description="Measure the service beside others.")
-    parser.add_argument("--films", type=Path, default=ROOT / "reference", help="folder of JPEG or PNG films")
-    parser.add_argument("--out", type=Path, default=Path("out/bench"), help="folder for results and plots")
+    add_common(parser, out=Path("out/bench"))
     parser.add_argument("--contenders", metavar="A,B,C", help=f"only these of {', '.join([BARE, *_names()])}")
-    parser.add_argument("--cores", type=_cores, default=2, help="that everything shares, and workers of each contender")
     sizes = parser.add_mutually_exclusive_group()
     for plan, text in ((QUICK, "five minutes"), (SMALLEST, "just to see that it works")):
         sizes.add_argument(f"--{plan.name}", dest="plan", action="store_const", const=plan, help=text)
@@ -121,12 +114,6 @@ def _parser() -> argparse.ArgumentParser:
 
 def _names() -> list[str]:
     return [contender.name for contender in CONTENDERS]
-
-
-def _cores(text: str) -> int:
-    if not (text.isascii() and text.isdecimal() and 1 <= int(text) <= MOST_CORES):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 to {MOST_CORES}")
-    return int(text)
 
 
 if __name__ == "__main__":

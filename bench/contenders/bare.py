@@ -21,14 +21,9 @@ WARM_UP_FILMS = 8
 START_TIMEOUT_S = 120.0
 
 
-def loop(films: list[bytes], seconds: float, barrier: Barrier | None = None) -> list[float]:
+def loop(scorer: Scorer, films: list[bytes], seconds: float) -> list[float]:
     """Score films in turn for so long, and return what each took, in milliseconds."""
-    scorer = Scorer()
     turns = cycle(films)
-    for _ in range(WARM_UP_FILMS):
-        scorer.score(next(turns))
-    if barrier is not None:
-        barrier.wait(START_TIMEOUT_S)
     took_ms = []
     now = time.perf_counter()
     end = now + seconds
@@ -40,12 +35,20 @@ def loop(films: list[bytes], seconds: float, barrier: Barrier | None = None) -> 
     return took_ms
 
 
+def _begin_together(films: list[bytes], seconds: float, barrier: Barrier) -> list[float]:
+    scorer = Scorer()
+    for turn in range(WARM_UP_FILMS):
+        scorer.score(films[turn % len(films)])
+    barrier.wait(START_TIMEOUT_S)
+    return loop(scorer, films, seconds)
+
+
 def loops(films: list[bytes], seconds: float, processes: int) -> list[list[float]]:
     """Run the loop in so many processes at once, which begin together, and return what each film took each of them."""
     context = multiprocessing.get_context("spawn")
     with context.Manager() as manager, context.Pool(processes) as pool:
         barrier = manager.Barrier(processes)
-        return pool.starmap(loop, [(films, seconds, barrier)] * processes, chunksize=1)
+        return pool.starmap(_begin_together, [(films, seconds, barrier)] * processes, chunksize=1)
 
 
 def main() -> None:

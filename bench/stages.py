@@ -1,0 +1,147 @@
+"""What the parts of one request cost in process, without any server: the public functions that the service calls.
+
+    python -m bench.stages --processes 2 --seconds 3 FILM...
+
+Prints one JSON object: the mean milliseconds of each part, over the processes.
+"""
+
+import argparse
+import io
+import json
+import multiprocessing
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from dataclasses import asdict, dataclass, fields
+from multiprocessing.synchronize import Barrier
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+from PIL import Image
+
+from bench.contenders.bare import START_TIMEOUT_S
+from bench.contenders.scoring import MODEL_STORE
+from bench.films import BenchFilm, body, content_type
+from handler.engine import Engine
+from handler.imaging import INPUT_PX, decode
+from handler.pneumonia_handler import PneumoniaHandler
+from proxy.form import read_film
+
+CHUNK_BYTES = 65_536
+"""What uvicorn reads from a socket at a time, at most."""
+
+MOST_BYTES = 1 << 30
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stages:
+    """Mean milliseconds a film."""
+
+    form: float
+    """The proxy's parser: the film out of a multipart form."""
+    jpeg: float
+    """Pillow alone: the picture out of the bytes, DCT-scaled."""
+    decode: float
+    """`handler.imaging.decode`, of which `jpeg` is a part."""
+    engine: float
+    """`handler.engine.Engine.run`."""
+    handle: float
+    """`PneumoniaHandler.handle`, of which all but the form is a part."""
+
+
+class Context:
+    """What the handler uses of TorchServe's context."""
+
+    model_yaml_config = None
+
+    def __init__(self, model_store: Path) -> None:
+        self.system_properties = {"model_dir": str(model_store)}
+
+    def set_response_status(self, *_: object) -> None:
+        """Take a status."""
+
+    def set_response_content_type(self, *_: object) -> None:
+        """Take a content type."""
+
+
+def measure(films: list[BenchFilm], seconds: float, barrier: Barrier | None = None) -> Stages:
+    """Time every part over the films in turn, for so long in all."""
+    context = Context(MODEL_STORE)
+    handler = PneumoniaHandler()
+    handler.initialize(context)
+    engine = Engine(MODEL_STORE / "pneumonia.onnx")
+    forms = [body(film, "file") for film in films]
+    pixels = [decode(film.data).pixels[None] for film in films]  # each (1, 224, 224)
+    headers = {"content-type": content_type("file")}
+    parts: dict[str, Callable[[int], Any]] = {
+        "form": lambda turn: _finish(read_film(headers, _chunks(forms[turn]), MOST_BYTES)),
+        "jpeg": lambda turn: _load(films[turn].data),
+        "decode": lambda turn: decode(films[turn].data),
+        "engine": lambda turn: engine.run(pixels[turn]),
+        "handle": lambda turn: handler.handle([{"body": bytearray(films[turn].data)}], context),
+    }
+    if barrier is not None:
+        barrier.wait(START_TIMEOUT_S)
+    return Stages(**_mean_ms(parts, len(films), seconds))
+
+
+def _mean_ms(parts: Mapping[str, Callable[[int], Any]], films: int, seconds: float) -> dict[str, float]:
+    """Time the parts in turn, film by film, so that whatever else the machine does befalls all alike."""
+    took_s = dict.fromkeys(parts, 0.0)
+    rounds = -films  # the first films warm up
+    end = time.perf_counter() + seconds
+    while rounds < 1 or time.perf_counter() < end:
+        for name, part in parts.items():
+            began = time.perf_counter()
+            part(rounds % films)
+            if rounds >= 0:
+                took_s[name] += time.perf_counter() - began
+        rounds += 1
+    return {name: 1000 * took / rounds for name, took in took_s.items()}
+
+
+def _finish(coroutine: Coroutine[Any, Any, bytes]) -> bytes:
+    """Run a coroutine that never waits; an event loop would add its own time, and on a busy machine the others'."""
+    try:
+        coroutine.send(None)
+    except StopIteration as done:
+        film: bytes = done.value
+        return film
+    raise RuntimeError("the form's reader waits for something")
+
+
+async def _chunks(data: bytes) -> AsyncIterator[bytes]:
+    for start in range(0, len(data), CHUNK_BYTES):
+        yield data[start : start + CHUNK_BYTES]
+
+
+def _load(data: bytes) -> None:
+    """Have libjpeg decode at the scale that `handler.imaging` asks for."""
+    image = Image.open(io.BytesIO(data))
+    image.draft(None, (2 * INPUT_PX, 2 * INPUT_PX))
+    image.load()
+
+
+def measure_all(films: list[BenchFilm], seconds: float, processes: int) -> Stages:
+    """Time every part in so many processes at once, as busy workers are, and return the means."""
+    context = multiprocessing.get_context("spawn")
+    with context.Manager() as manager, context.Pool(processes) as pool:
+        barrier = manager.Barrier(processes)
+        told = pool.starmap(measure, [(films, seconds, barrier)] * processes, chunksize=1)
+    return Stages(**{field.name: mean(getattr(one, field.name) for one in told) for field in fields(Stages)})
+
+
+def main() -> None:
+    """Run the command."""
+    parser = argparse.ArgumentParser(prog="python -m bench.stages")
+    parser.add_argument("--processes", type=int, required=True)
+    parser.add_argument("--seconds", type=float, required=True)
+    parser.add_argument("films", type=Path, nargs="+")
+    args = parser.parse_args()
+    films = [BenchFilm(path.name, path.read_bytes()) for path in args.films]
+    sys.stdout.write(json.dumps(asdict(measure_all(films, args.seconds, args.processes))) + "\n")
+
+
+if __name__ == "__main__":
+    main()
