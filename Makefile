@@ -150,7 +150,7 @@ types: $(VENV)/.dev ## Check types
 	$(BIN)/mypy
 
 .PHONY: clean
-clean: ## Remove what was built, but not the virtual environment, runs and results
+clean: ## Remove what was built, but not the virtual environments, runs and results
 	rm -rf build $(MAR) .mypy_cache .ruff_cache .pytest_cache
 
 # --- set-up: one virtual environment, filled as far as a target needs it
