@@ -5,9 +5,11 @@ Linux only where it matters: a contender's orphans become children of the benchm
 
 import ctypes
 import os
+import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -80,7 +82,22 @@ def started(
                 processes.append(process)
         yield processes
     finally:
-        stop(processes)
+        with _uninterrupted():
+            stop(processes)
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Let no second Ctrl-C come between: what was started would stay."""
+    if threading.current_thread() is not threading.main_thread():  # only there are signals handled
+        yield
+        return
+    handlers = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
 
 
 def stop(processes: Sequence[subprocess.Popen[bytes]]) -> None:

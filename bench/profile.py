@@ -207,9 +207,12 @@ def _trip(up: Live, wrk: Wrk, load: Load, *, concurrency: int, seconds: float) -
     count = after.requests - before.requests
     if not timing.valid or not count:
         raise LoadError(f"at concurrency {concurrency} only {timing.films} films were answered")
-    logger.info("at %-2d %-55s %6.2f ms", concurrency, load.urls[0], timing.mean_ms)
+    # By Little's law: every client always has one film under way. wrk's own latencies would not do, to which it adds
+    # what a stall has hidden.
+    round_trip = 1000 * concurrency * timing.seconds / timing.films
+    logger.info("at %-2d %-55s %6.2f ms", concurrency, load.urls[0], round_trip)
     return Trip(
-        round_trip=timing.mean_ms,
+        round_trip=round_trip,
         latency=(after.latency_us - before.latency_us) / count / 1000,
         queue=(after.queue_us - before.queue_us) / count / 1000,
     )

@@ -60,6 +60,29 @@ def test_processes_are_ended_when_the_benchmark_fails(tmp_path: Path) -> None:
     assert [process.poll() for process in processes] == [-signal.SIGTERM] * 2
 
 
+def test_second_interrupt_does_not_come_between(tmp_path: Path) -> None:
+    code = """
+import signal, sys, time
+from pathlib import Path
+from bench.processes import started
+stubborn = "import os, signal, time; signal.signal(15, signal.SIG_IGN); print(os.getpid(), flush=True); time.sleep(60)"
+import bench.processes
+bench.processes.STOP_TIMEOUT_S = 1.0
+with started([([sys.executable, "-c", stubborn], {})], Path(sys.argv[1])):
+    time.sleep(60)
+"""
+    log = tmp_path / "log"
+    log.touch()
+    command = [sys.executable, "-c", code, str(log)]
+    benchmark = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)
+    stubborn = wait_for_pid(log)
+    for _ in range(2):
+        benchmark.send_signal(signal.SIGINT)
+        time.sleep(0.3)
+    assert benchmark.wait(20) != 0
+    assert not psutil.pid_exists(stubborn)
+
+
 def test_first_process_is_ended_when_the_second_cannot_start(tmp_path: Path) -> None:
     code = "import os, time; print(os.getpid(), flush=True); time.sleep(60)"
     before = set(psutil.Process().children())
