@@ -44,9 +44,9 @@ QUICK = Plan(
     concurrencies=(1, 16),
     seconds=2,
     warm_up_s=1,
-    open_loop_s=5,
+    open_loop_s=4,
     workers=(1,),
-    widths_px=(512, 1024, 2048),
+    widths_px=(512, 2048),
 )
 
 SMALLEST = Plan(

