@@ -85,6 +85,8 @@ class Live:
     place: Place
     urls: list[str]
     headers: dict[str, str]
+    film: BenchFilm
+    """What it was first asked."""
     start_s: float
     """From the start of its processes to its first answer."""
     memory: Callable[[], float]
@@ -107,6 +109,16 @@ class Live:
         except (requests.RequestException, ValueError) as exc:
             raise ContenderError(f"{self.contender.name}: no answer to {film.name} ({type(exc).__name__})") from exc
         raise ContenderError(f"{self.contender.name}: {response.status_code} for {film.name}: {response.text[:300]}")
+
+    def settle(self) -> None:
+        """Wait until every address answers a film: what the clients of the last load left behind has been worked off.
+
+        Raises:
+            ContenderError: it does not.
+        """
+        deadline = monotonic() + ANSWER_TIMEOUT_S
+        for url in self.urls:
+            _first_answer(self, url, deadline=deadline, dead=lambda: False)
 
 
 @contextmanager
@@ -135,27 +147,28 @@ def live(contender: Contender, *, folder: Path, workers: int, peers_python: Path
             place=place,
             urls=contender.urls(place),
             headers={"Content-Type": content_type(contender.form_field)},
+            film=film,
             start_s=0.0,
             memory=lambda: memory_mb(processes),
             session=session,
         )
         try:
             for url in up.urls:
-                _first_answer(up, url, film, deadline=began + START_TIMEOUT_S, dead=dead)
+                _first_answer(up, url, deadline=began + START_TIMEOUT_S, dead=dead)
         except ContenderError as exc:
             raise ContenderError(f"{exc}; its log ends: {tail(log)}") from exc
         up.start_s = monotonic() - began
         yield up
 
 
-def _first_answer(up: Live, url: str, film: BenchFilm, *, deadline: float, dead: Callable[[], bool]) -> None:
+def _first_answer(up: Live, url: str, *, deadline: float, dead: Callable[[], bool]) -> None:
     while True:
         try:
             up.headers |= up.contender.headers(up.place)
-            up.ask(film, url)
+            up.ask(up.film, url)
         except (ContenderError, OSError) as exc:
             if dead() or monotonic() > deadline:
-                state = "ended" if dead() else f"gave no answer in {START_TIMEOUT_S:g} s"
+                state = "ended" if dead() else "gave no answer in time"
                 raise ContenderError(f"{up.contender.name}: {state} ({exc})") from exc
             sleep(POLL_S)
         else:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from bench.measures import Run
 from bench.plan import LOAD
@@ -98,8 +99,10 @@ def _law_panel(axes: Axes, by_concurrency: Mapping[str, Any]) -> None:
 
 
 def _closed(runs: Sequence[Run], name: str) -> dict[int, dict[str, float]]:
-    """Return the medians over the rounds by concurrency."""
-    mine = [run for run in runs if (run.contender, run.kind, run.width_px) == (name, "closed", None)]
+    """Return the medians over the rounds by concurrency; a run that failed has none."""
+    mine = [
+        run for run in runs if (run.contender, run.kind, run.width_px) == (name, "closed", None) and run.timing.valid
+    ]
     return {
         number: {
             measure: median(getattr(run.timing, measure) for run in mine if run.concurrency == number)
@@ -119,8 +122,7 @@ def _panels(
         for (label, points), (colour, marker) in zip(
             ((label, points) for label, points in lines.items() if points), styles, strict=False
         ):
-            # Where nothing was answered there is no latency.
-            values = [point[measure] if point["films_per_s"] else math.nan for point in points.values()]
+            values = [point[measure] for point in points.values()]
             axes.plot(list(points), values, color=colour, marker=marker, markersize=5, label=label)
         if measure == "films_per_s":
             if limit is not None:
@@ -128,6 +130,9 @@ def _panels(
             axes.set_ylim(0, None)
         else:
             axes.set_yscale("log")
+            axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axes.yaxis.set_major_formatter("{x:g}")
+            axes.yaxis.set_minor_formatter(NullFormatter())
         axes.set(xlabel="concurrency", ylabel=unit, title=title)
         _doublings(axes, sorted({number for points in lines.values() for number in points}))
         clean(axes)

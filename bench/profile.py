@@ -201,6 +201,7 @@ def _trips(up: Live, wrk: Wrk, films: Sequence[BenchFilm], *, concurrency: int, 
 
 def _trip(up: Live, wrk: Wrk, load: Load, *, concurrency: int, seconds: float) -> Trip:
     wrk.run(load, concurrency=concurrency, seconds=1)
+    up.settle()
     before = _counters(up)
     timing = wrk.run(load, concurrency=concurrency, seconds=seconds)
     after = _counters(up)

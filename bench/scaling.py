@@ -116,9 +116,8 @@ def _line_of(rows: Sequence[Mapping[str, Any]], name: str) -> Line | None:
 
 def by_concurrency(runs: Sequence[Run], *, workers: int) -> dict[str, Any]:
     """Return this service's throughput over concurrency (median over the rounds), and the law through it."""
-    closed = [
-        run for run in runs if (run.contender, run.kind, run.workers, run.width_px) == (OURS, "closed", workers, None)
-    ]
+    mine = (OURS, "closed", workers, None)
+    closed = [run for run in runs if (run.contender, run.kind, run.workers, run.width_px) == mine and run.timing.valid]
     concurrencies = sorted({run.concurrency for run in closed})
     rates = [
         median(run.timing.films_per_s for run in closed if run.concurrency == concurrency)

@@ -102,6 +102,7 @@ class Session:
         load = self._load(up, films)
         self.wrk.run(load, concurrency=LOAD, seconds=self.plan.warm_up_s)
         for concurrency in concurrencies:
+            up.settle()
             self._note(
                 Run(
                     contender=up.contender.name,
@@ -126,6 +127,7 @@ class Session:
         if rate_per_s <= 0:
             raise LoadError(f"{up.contender.name}: no film was answered in the closed loop")
         load = self._load(up, self.films)
+        up.settle()
         self._note(
             Run(
                 contender=up.contender.name,

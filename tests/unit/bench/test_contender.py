@@ -52,6 +52,20 @@ def test_contender_answers_and_is_ended(tmp_path: Path) -> None:
     assert set(psutil.Process().children()) == before
 
 
+def test_settling_waits_until_the_backlog_is_worked_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with started(stub(), tmp_path) as up:
+        refusals = iter([ContenderError("503"), ContenderError("503")])
+
+        def ask(_: module.Live, film: BenchFilm, url: str) -> dict[str, object]:
+            if refusal := next(refusals, None):
+                raise refusal
+            return {"film": film.name, "url": url}
+
+        monkeypatch.setattr(module.Live, "ask", ask)
+        up.settle()
+        assert next(refusals, None) is None
+
+
 def test_contender_that_ends_at_once_is_told_with_its_last_words(tmp_path: Path) -> None:
     def commands(_: Place) -> Sequence[Command]:
         return [([sys.executable, "-c", "raise SystemExit('no such model')"], {})]
