@@ -21,7 +21,7 @@ PORTS = 8
 
 START_TIMEOUT_S = 90.0
 POLL_S = 0.03
-ANSWER_TIMEOUT_S = 30.0
+ANSWER_TIMEOUT_S = 10.0
 
 ALMOST_CERTAIN = 1e-7
 """A softmax in float32 cannot tell a probability from 1 any closer."""
