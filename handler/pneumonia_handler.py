@@ -54,6 +54,9 @@ class PneumoniaHandler:
         self.engine = Engine(model)
         self.engine.run(np.zeros((1, INPUT_PX, INPUT_PX), dtype=np.uint8))
         logger.info("model %s at operating point %s", self.contract.model_version, self.point.name)
+        if "log_level" in settings:
+            # The root's, because TorchServe's own lines for every request go there.
+            logging.getLogger().setLevel(settings["log_level"])
 
     def preprocess(self, data: list[dict[str, Any]]) -> list[Film | FilmError]:
         """Decode each row of a request batch to a film, or to the error that is its answer."""

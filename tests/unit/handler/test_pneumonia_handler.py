@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +100,16 @@ def test_operating_point_is_read_from_the_settings(handler: PneumoniaHandler, co
     context.model_yaml_config = {"handler": {"operating_point": "balanced"}}
     handler.initialize(context)
     assert handler.point.name == "balanced"
+
+
+def test_log_level_is_read_from_the_settings(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = logging.getLogger()
+    monkeypatch.setattr(root, "level", logging.INFO)
+    PneumoniaHandler().initialize(context)
+    assert root.level == logging.INFO
+    context.model_yaml_config = {"handler": {"log_level": "WARNING"}}
+    PneumoniaHandler().initialize(context)
+    assert root.level == logging.WARNING
 
 
 def test_unknown_operating_point_stops_the_worker(context: Context) -> None:
