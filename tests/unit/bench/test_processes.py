@@ -68,6 +68,7 @@ from bench.processes import started
 stubborn = "import os, signal, time; signal.signal(15, signal.SIG_IGN); print(os.getpid(), flush=True); time.sleep(60)"
 import bench.processes
 bench.processes.STOP_TIMEOUT_S = 1.0
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background
 with started([([sys.executable, "-c", stubborn], {})], Path(sys.argv[1])):
     time.sleep(60)
 """
