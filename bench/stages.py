@@ -24,7 +24,7 @@ from bench.contenders.bare import START_TIMEOUT_S
 from bench.contenders.scoring import MODEL_STORE
 from bench.films import BenchFilm, body, content_type
 from handler.engine import Engine
-from handler.imaging import INPUT_PX, decode
+from handler.imaging import INPUT_SIZE, decode
 from handler.pneumonia_handler import PneumoniaHandler
 from proxy.form import read_film
 
@@ -119,7 +119,7 @@ async def _chunks(data: bytes) -> AsyncIterator[bytes]:
 def _load(data: bytes) -> None:
     """Have libjpeg decode at the scale that `handler.imaging` asks for."""
     image = Image.open(io.BytesIO(data))
-    image.draft(None, (2 * INPUT_PX, 2 * INPUT_PX))
+    image.draft(None, INPUT_SIZE)
     image.load()
 
 

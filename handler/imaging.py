@@ -26,9 +26,9 @@ MAX_ASPECT = 4.0
 MIN_CONTRAST = 2.0
 """Standard deviation in grey levels under which a film is blank."""
 
-# A DCT-scaled decode to the least size that is no smaller costs a fraction of the full one; p moves by a few
-# thousandths at most.
-_SIZE = (INPUT_PX, INPUT_PX)
+INPUT_SIZE = (INPUT_PX, INPUT_PX)
+"""What a film is squashed to, and the least that a JPEG is decoded to, DCT-scaled: that costs a fraction of the full
+decode, and p moves by a few thousandths at most."""
 
 # Pillow has no one type for a damaged file; these are what its JPEG, PNG and EXIF readers raise.
 _PILLOW_ERRORS = (
@@ -86,7 +86,7 @@ def decode(data: bytes | bytearray | memoryview) -> Film:
     facts_size = image.size
     kind = "PNG" if image.format == "PNG" else "JPEG"  # Pillow calls a JPEG that holds several pictures an MPO
     try:
-        image.draft(None, _SIZE)
+        image.draft(None, INPUT_SIZE)
         image = ImageOps.exif_transpose(image)
         grey, colour = _grey(image)
     except _PILLOW_ERRORS as exc:
@@ -158,4 +158,4 @@ def _eight_bits(image: Image.Image) -> Image.Image:
 
 
 def _squash(image: Image.Image) -> Image.Image:
-    return image if image.size == _SIZE else image.resize(_SIZE, Image.Resampling.BICUBIC)
+    return image if image.size == INPUT_SIZE else image.resize(INPUT_SIZE, Image.Resampling.BICUBIC)
