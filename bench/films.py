@@ -12,7 +12,7 @@ from bench.errors import InputError
 SUFFIXES = frozenset({".jpeg", ".jpg", ".png"})
 
 FULL_SIZE = "-1500"
-"""In the name of the full-size reference films, beside which lie small ones that are not measured with."""
+"""Ends the names of the full-size reference films, beside which lie small ones that are not measured with."""
 
 BOUNDARY = "film-9c1e5f0a7b"
 
@@ -39,7 +39,7 @@ def find_films(folder: Path) -> list[BenchFilm]:
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder")
     paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
-    paths = [path for path in paths if FULL_SIZE in path.stem] or paths
+    paths = [path for path in paths if path.stem.endswith(FULL_SIZE)] or paths
     if not paths:
         raise InputError(f"{folder}: has no JPEG or PNG film")
     return [BenchFilm(path.name, path.read_bytes()) for path in paths]
