@@ -1,7 +1,6 @@
 """What a contender is: how it is started, what it is sent, and how its answers are read."""
 
 import json
-import math
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -10,12 +9,14 @@ from http import HTTPStatus
 from pathlib import Path
 from time import monotonic, sleep
 
+import numpy as np
 import requests
 
 from bench.errors import ContenderError
 from bench.films import BenchFilm, body, content_type
 from bench.processes import free_ports, memory_mb, started, tail
 from handler.contract import Calibration
+from handler.screening import probabilities
 
 PORTS = 8
 
@@ -189,8 +190,8 @@ def p_pneumonia(answer: Mapping[str, object], calibration: Calibration) -> float
     if not isinstance(score, int | float):
         raise ContenderError(f"an answer without a probability: {json.dumps(dict(answer))[:300]}")
     score = min(max(float(score), ALMOST_CERTAIN), 1 - ALMOST_CERTAIN)
-    difference = math.log(score / (1 - score))
-    return 1 / (1 + math.exp(-(difference / calibration.temperature + calibration.bias)))
+    logits = np.log([[1 - score, score]])  # (1, 2), up to what both have in common
+    return float(probabilities(logits, calibration)[0])
 
 
 def python_module(module: str, *arguments: object, python: Path = Path(sys.executable)) -> list[str]:
