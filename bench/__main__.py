@@ -7,21 +7,20 @@ Ends with 0 whatever the figures, 2 for a mistake in what it was given, 130 when
 import argparse
 import json
 import logging
-import signal
 import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from bench import machine, plots, report
+from bench.cli import add_common, run
 from bench.closed_loop import Wrk
 from bench.contender import Contender
-from bench.errors import BenchError, InputError
+from bench.errors import InputError
 from bench.films import find_films
 from bench.findings import Findings
-from bench.options import INTERRUPTED, add_common
 from bench.plan import FULL, QUICK, SMALLEST
-from bench.processes import adopt_orphans, pin
+from bench.processes import pin
 from bench.roster import BARE, CONTENDERS, PEERS_PYTHON
 from bench.session import Session
 
@@ -30,19 +29,7 @@ logger = logging.getLogger("bench")
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status."""
-    args = _parser().parse_args(arguments)
-    logging.basicConfig(format="%(message)s", level=logging.INFO, stream=sys.stdout)
-    # However it is told to end, what it started ends first.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    adopt_orphans()
-    try:
-        measure(args)
-    except BenchError as exc:
-        sys.stderr.write(f"error: {exc}\n")
-        return 2
-    except KeyboardInterrupt:
-        return INTERRUPTED
-    return 0
+    return run(measure, _parser().parse_args(arguments))
 
 
 def measure(args: argparse.Namespace) -> None:

@@ -13,7 +13,6 @@ Source: G. Tene, How NOT to Measure Latency, 2013; Schroeder et al., Open Versus
 import asyncio
 import json
 import random
-import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -25,8 +24,8 @@ from urllib.parse import urlsplit
 import httptools
 import uvloop
 
-from bench.contenders.scoring import ROOT
-from bench.errors import LoadError
+from bench.children import json_of
+from bench.contender import python_module
 from bench.load import Load
 from bench.measures import Timing, histogram, timing_of
 
@@ -186,15 +185,7 @@ def run(load: Load, *, rate_per_s: float, seconds: float) -> Timing:
     )
     path = load.folder / "open-loop.json"
     path.write_text(json.dumps(asdict(plan)))
-    command = [sys.executable, "-m", "bench.open_loop", str(path)]
-    try:
-        done = subprocess.run(
-            command, cwd=ROOT, capture_output=True, text=True, timeout=seconds + 3 * DRAIN_S, check=True
-        )
-        told = json.loads(done.stdout)
-    except (subprocess.SubprocessError, ValueError) as exc:
-        said = " ".join(str(getattr(exc, "stderr", None) or exc).split())
-        raise LoadError(f"the open-loop generator failed: {said[-500:]}") from exc
+    told = json_of(python_module("bench.open_loop", path), seconds, grace_s=3 * DRAIN_S)
     return timing_of(histogram(told["took_ms"]), errors=told["errors"], seconds=told["seconds"])
 
 

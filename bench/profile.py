@@ -13,7 +13,6 @@ import argparse
 import json
 import logging
 import re
-import signal
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -24,16 +23,16 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from bench import machine
-from bench.children import json_of
+from bench.children import over_films
+from bench.cli import add_common, run
 from bench.closed_loop import Wrk
-from bench.contender import Live, live, python_module
-from bench.errors import BenchError, InputError, LoadError
+from bench.contender import Live, live
+from bench.errors import InputError, LoadError
 from bench.films import BenchFilm, find_films, write_bodies
 from bench.load import Load
-from bench.options import INTERRUPTED, add_common
 from bench.plan import LOAD
 from bench.plots import BLACK, COLOURS, DPI, clean
-from bench.processes import adopt_orphans, pin
+from bench.processes import pin
 from bench.report import table
 from bench.roster import CONTENDERS, OURS, PEERS_PYTHON, direct, metrics_url
 from bench.stages import Stages
@@ -127,20 +126,12 @@ def rows_of(through: Trip, straight: Trip, stages: Stages) -> dict[str, float]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status."""
-    args = _parser().parse_args(arguments)
-    logging.basicConfig(format="%(message)s", level=logging.INFO, stream=sys.stdout)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    adopt_orphans()
-    try:
-        before = None if args.before is None else earlier(args.before)
-        told = measure(args)
-        write(told, before, args.out)
-    except BenchError as exc:
-        sys.stderr.write(f"error: {exc}\n")
-        return 2
-    except KeyboardInterrupt:
-        return INTERRUPTED
-    return 0
+    return run(_profile, _parser().parse_args(arguments))
+
+
+def _profile(args: argparse.Namespace) -> None:
+    before = None if args.before is None else earlier(args.before)
+    write(measure(args), before, args.out)
 
 
 def earlier(path: Path) -> dict[str, Any]:
@@ -180,8 +171,10 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
             }
         for concurrency, (through, straight) in trips.items():
             # Under load every worker is busy at once, and their cores share caches and memory.
-            stages = _stages(films, min(concurrency, cores), args.seconds, folder / f"films-{concurrency}")
-            rows[str(concurrency)] = rows_of(through, straight, stages)
+            busy = min(concurrency, cores)
+            place = folder / f"films-{concurrency}"
+            told = over_films("bench.stages", films, processes=busy, seconds=args.seconds, folder=place)
+            rows[str(concurrency)] = rows_of(through, straight, Stages(**told))
     return {"rows_ms": rows, "machine": told_machine}
 
 
@@ -221,16 +214,6 @@ def _trip(up: Live, wrk: Wrk, load: Load, *, concurrency: int, seconds: float) -
 
 def _counters(up: Live) -> Counters:
     return counters(up.session.get(metrics_url(up.place), timeout=10).text)
-
-
-def _stages(films: Sequence[BenchFilm], processes: int, seconds: float, folder: Path) -> Stages:
-    folder.mkdir()
-    paths = []
-    for film in films:
-        (folder / film.name).write_bytes(film.data)
-        paths.append(str(folder / film.name))
-    command = python_module("bench.stages", "--processes", processes, "--seconds", seconds, *paths)
-    return Stages(**json_of(command, seconds))
 
 
 def write(told: dict[str, Any], before: dict[str, Any] | None, out: Path) -> None:

@@ -9,9 +9,9 @@ from statistics import mean
 
 from bench import open_loop
 from bench.agreement import check
-from bench.children import json_of
+from bench.children import over_films
 from bench.closed_loop import Wrk
-from bench.contender import Contender, Live, live, python_module
+from bench.contender import Contender, Live, live
 from bench.contenders.scoring import Scorer
 from bench.errors import ContenderError, LoadError
 from bench.films import BenchFilm, megapixels, resized, write_bodies
@@ -196,13 +196,7 @@ def bare_loop(films: Sequence[BenchFilm], *, processes: int, seconds: float, fol
     Raises:
         LoadError: it failed; then nothing can be compared.
     """
-    folder.mkdir()
-    paths = []
-    for film in films:
-        path = folder / film.name
-        path.write_bytes(film.data)
-        paths.append(str(path))
-    command = python_module("bench.contenders.bare", "--processes", processes, "--seconds", seconds, *paths)
-    took_ms: list[list[float]] = json_of(command, seconds)["took_ms"]
+    told = over_films("bench.contenders.bare", films, processes=processes, seconds=seconds, folder=folder)
+    took_ms: list[list[float]] = told["took_ms"]
     everything = [ms for one in took_ms for ms in one]
     return timing_of(histogram(everything), errors=0, seconds=sum(everything) / 1000 / processes)

@@ -5,10 +5,8 @@
 Prints one JSON object: the mean milliseconds of each part, over the processes.
 """
 
-import argparse
 import io
 import json
-import multiprocessing
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
@@ -20,9 +18,9 @@ from typing import Any
 
 from PIL import Image
 
-from bench.contenders.bare import START_TIMEOUT_S
 from bench.contenders.scoring import MODEL_STORE
 from bench.films import BenchFilm, body, content_type
+from bench.side_by_side import START_TIMEOUT_S, parser, together
 from handler.engine import Engine
 from handler.imaging import INPUT_SIZE, decode
 from handler.pneumonia_handler import PneumoniaHandler
@@ -125,20 +123,13 @@ def _load(data: bytes) -> None:
 
 def measure_all(films: list[BenchFilm], seconds: float, processes: int) -> Stages:
     """Time every part in so many processes at once, as busy workers are, and return the means."""
-    context = multiprocessing.get_context("spawn")
-    with context.Manager() as manager, context.Pool(processes) as pool:
-        barrier = manager.Barrier(processes)
-        told = pool.starmap(measure, [(films, seconds, barrier)] * processes, chunksize=1)
+    told = together(measure, films, seconds, processes=processes)
     return Stages(**{field.name: mean(getattr(one, field.name) for one in told) for field in fields(Stages)})
 
 
 def main() -> None:
     """Run the command."""
-    parser = argparse.ArgumentParser(prog="python -m bench.stages")
-    parser.add_argument("--processes", type=int, required=True)
-    parser.add_argument("--seconds", type=float, required=True)
-    parser.add_argument("films", type=Path, nargs="+")
-    args = parser.parse_args()
+    args = parser("bench.stages").parse_args()
     films = [BenchFilm(path.name, path.read_bytes()) for path in args.films]
     sys.stdout.write(json.dumps(asdict(measure_all(films, args.seconds, args.processes))) + "\n")
 

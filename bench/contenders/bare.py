@@ -5,20 +5,16 @@
 Prints one JSON object: for each process the milliseconds that each film took it.
 """
 
-import argparse
 import json
-import multiprocessing
 import sys
 import time
 from itertools import cycle
 from multiprocessing.synchronize import Barrier
-from pathlib import Path
 
 from bench.contenders.scoring import Scorer
+from bench.side_by_side import START_TIMEOUT_S, parser, together
 
 WARM_UP_FILMS = 8
-
-START_TIMEOUT_S = 120.0
 
 
 def loop(scorer: Scorer, films: list[bytes], seconds: float) -> list[float]:
@@ -45,19 +41,12 @@ def _begin_together(films: list[bytes], seconds: float, barrier: Barrier) -> lis
 
 def loops(films: list[bytes], seconds: float, processes: int) -> list[list[float]]:
     """Run the loop in so many processes at once, which begin together, and return what each film took each of them."""
-    context = multiprocessing.get_context("spawn")
-    with context.Manager() as manager, context.Pool(processes) as pool:
-        barrier = manager.Barrier(processes)
-        return pool.starmap(_begin_together, [(films, seconds, barrier)] * processes, chunksize=1)
+    return together(_begin_together, films, seconds, processes=processes)
 
 
 def main() -> None:
     """Run the command."""
-    parser = argparse.ArgumentParser(prog="python -m bench.contenders.bare")
-    parser.add_argument("--processes", type=int, required=True)
-    parser.add_argument("--seconds", type=float, required=True)
-    parser.add_argument("films", type=Path, nargs="+")
-    args = parser.parse_args()
+    args = parser("bench.contenders.bare").parse_args()
     films = [path.read_bytes() for path in args.films]
     sys.stdout.write(json.dumps({"took_ms": loops(films, args.seconds, args.processes)}) + "\n")
 

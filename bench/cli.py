@@ -1,15 +1,37 @@
-"""Options that the commands of this package share."""
+"""What the commands of this package share: options, logging, and how they end."""
 
 import argparse
+import logging
+import signal
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from bench.contenders.scoring import ROOT
+from bench.errors import BenchError
+from bench.processes import adopt_orphans
 
 INTERRUPTED = 130
 """The exit status after Ctrl-C or SIGTERM."""
 
 MOST_CORES = 8
 """A contender of one process a core has so many ports at most."""
+
+
+def run(command: Callable[[argparse.Namespace], None], args: argparse.Namespace) -> int:
+    """Run a command and return its exit status: 0 done; 2 a mistake, told in one line on stderr; 130 interrupted."""
+    logging.basicConfig(format="%(message)s", level=logging.INFO, stream=sys.stdout)
+    # However it is told to end, what it started ends first.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    adopt_orphans()
+    try:
+        command(args)
+    except BenchError as exc:
+        sys.stderr.write(f"error: {exc}\n")
+        return 2
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    return 0
 
 
 def add_common(parser: argparse.ArgumentParser, *, out: Path) -> None:
