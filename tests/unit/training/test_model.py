@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
-from torchvision.transforms.v2 import functional
+from torch.nn.functional import interpolate
 
 from tests.networks import lively_network
 from training.errors import ArtefactError
@@ -42,7 +42,7 @@ def test_activation_map_is_exact(net: PneumoniaNet, films: torch.Tensor) -> None
 def test_film_is_resampled_with_antialiasing_and_keeps_its_grey_levels() -> None:
     net = PneumoniaNet(dropout=0.0, resolution_px=128)
     film = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (1, 1, 224, 224), dtype=np.uint8))
-    expected = functional.resize(film.float() / 255, [128, 128], antialias=True)
+    expected = interpolate(film.float() / 255, size=(128, 128), mode="bilinear", antialias=True)
     seen = net.normalise(film) * net.std + net.mean
     assert seen.shape == (1, 3, 128, 128)
     assert torch.allclose(seen, expected.expand(1, 3, 128, 128), atol=1e-5)
