@@ -5,8 +5,7 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F  # noqa: N812
-from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from torchvision.models import MobileNet_V2_Weights, mobilenet_v2
 
@@ -107,7 +106,7 @@ def load_backbone(net: PneumoniaNet, weights: Path | None) -> None:
         except OSError as exc:
             raise ArtefactError(f"ImageNet weights cannot be downloaded ({exc}): name a file of them") from exc
     else:
-        state = read_weights(weights)
+        state, _ = read_weights(weights)
     features = {key: value for key, value in state.items() if key.startswith("features.")}
     try:
         net.mobilenet.load_state_dict(features, strict=False)
@@ -118,14 +117,15 @@ def load_backbone(net: PneumoniaNet, weights: Path | None) -> None:
         raise ArtefactError(f"{weights}: not MobileNetV2's weights: {min(absent)} is missing")
 
 
-def read_weights(path: Path) -> dict[str, Tensor]:
-    """Read a safetensors file.
+def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Read the tensors and the metadata of a safetensors file.
 
     Raises:
         ArtefactError: it is missing or corrupt.
     """
     try:
-        return load_file(path)
+        with safe_open(path, framework="pt") as file:
+            return {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}  # noqa: SIM118
     except (OSError, SafetensorError) as exc:
         raise ArtefactError(f"{path}: cannot be read as safetensors: {exc}") from exc
 
