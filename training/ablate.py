@@ -8,15 +8,14 @@ import argparse
 import dataclasses
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
 
 import yaml
 
 from training import cli
 from training.compare import score_run
 from training.errors import RecipeError
+from training.films import DecodedFilms
 from training.recipe import Recipe
 from training.run_folder import load_films
 from training.scores import ScoredRun, table, write_scores
@@ -25,30 +24,6 @@ from training.train import RUNS, train
 logger = logging.getLogger(__name__)
 
 PLAN = Path("config/ablation.yaml")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """What an ablation trains."""
-
-    variants: tuple[Recipe, ...]
-
-    @classmethod
-    def load(cls, path: Path) -> Self:
-        """Read a plan: the recipe `base`, the fields `changes` of it that every variant has, and the `variants`.
-
-        Raises:
-            RecipeError: the file cannot be read, is no plan, or a variant is no recipe.
-        """
-        try:
-            plan = yaml.safe_load(path.read_text(encoding="utf-8"))
-            base = dataclasses.asdict(Recipe.load(plan["base"])) | plan["changes"]
-            variants: list[dict[str, Any]] = plan["variants"]
-            return cls(variants=tuple(Recipe.from_fields(base | fields, source=str(path)) for fields in variants))
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as exc:
-            raise RecipeError(f"{path}: cannot be read: {exc}") from exc
-        except (KeyError, TypeError) as exc:
-            raise RecipeError(f"{path}: not a plan of base, changes and variants: {exc!r}") from exc
 
 
 def main() -> None:
@@ -61,15 +36,36 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="also write the scores to this file")
     parser.add_argument("--backbone-weights", type=Path, help="safetensors file (default: torchvision's download)")
     args = parser.parse_args()
-    variants = Plan.load(args.plan).variants
-    scored = ablate(variants, data=args.data, seeds=args.seeds, runs=args.runs, backbone_weights=args.backbone_weights)
+    variants, films = read_plan(args.plan), load_films(args.data)
+    scored = ablate(variants, films, seeds=args.seeds, runs=args.runs, backbone_weights=args.backbone_weights)
     logger.info("%s", table(scored))
     if args.json:
         write_scores(scored, args.json)
 
 
+def read_plan(path: Path) -> list[Recipe]:
+    """Return the variants of a plan: the recipe `base`, the fields `changes` that all have, and each one's own fields.
+
+    Raises:
+        RecipeError: the file cannot be read, is no plan, or a variant is no recipe.
+    """
+    try:
+        plan = yaml.safe_load(path.read_text(encoding="utf-8"))
+        base = dataclasses.asdict(Recipe.load(plan["base"])) | plan["changes"]
+        return [Recipe.from_fields(base | fields, source=str(path)) for fields in plan["variants"]]
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as exc:
+        raise RecipeError(f"{path}: cannot be read: {exc}") from exc
+    except (KeyError, TypeError) as exc:
+        raise RecipeError(f"{path}: not a plan of base, changes and variants: {exc!r}") from exc
+
+
 def ablate(
-    variants: Sequence[Recipe], *, data: Path, seeds: Sequence[int], runs: Path, backbone_weights: Path | None
+    variants: Sequence[Recipe],
+    films: DecodedFilms,
+    *,
+    seeds: Sequence[int],
+    runs: Path,
+    backbone_weights: Path | None,
 ) -> list[ScoredRun]:
     """Train every variant with every seed into `runs/NAME-SEED`, and score them.
 
@@ -79,20 +75,11 @@ def ablate(
         DataError: the films cannot be learned from.
         ArtefactError: the pretrained weights, or a run that is already there, are of no use.
     """
-    for seed in seeds:
-        for variant in variants:
-            recipe = dataclasses.replace(variant, seed=seed)
-            train(data=data, recipe=recipe, run=_folder(runs, recipe), backbone_weights=backbone_weights)
-    films = load_films(data)
-    return [
-        score_run(_folder(runs, dataclasses.replace(variant, seed=seed)), films)
-        for variant in variants
-        for seed in seeds
-    ]
-
-
-def _folder(runs: Path, recipe: Recipe) -> Path:
-    return runs / f"{recipe.name}-{recipe.seed}"
+    recipes = [dataclasses.replace(variant, seed=seed) for seed in seeds for variant in variants]
+    folders = [runs / f"{recipe.name}-{recipe.seed}" for recipe in recipes]
+    for recipe, folder in zip(recipes, folders, strict=True):
+        train(films, recipe=recipe, run=folder, backbone_weights=backbone_weights)
+    return [score_run(folder, films) for folder in folders]
 
 
 if __name__ == "__main__":

@@ -45,17 +45,23 @@ def main() -> None:
     recipe = Recipe.load(args.recipe)
     if args.seed is not None:
         recipe = dataclasses.replace(recipe, seed=args.seed)
-    train(data=args.data, recipe=recipe, run=args.out or RUNS / recipe.name, backbone_weights=args.backbone_weights)
+    films = load_films(args.data)
+    train(films, recipe=recipe, run=args.out or RUNS / recipe.name, backbone_weights=args.backbone_weights)
 
 
-def train(*, data: Path, recipe: Recipe, run: Path, backbone_weights: Path | None) -> None:
+def train(films: DecodedFilms, *, recipe: Recipe, run: Path, backbone_weights: Path | None) -> None:
     """Train into the folder `run`, going on from its last epoch if it was begun before.
+
+    Args:
+        films: what `run_folder.load_films` returns; the recipe says which of them are held out.
+        recipe: how it learns.
+        run: the folder.
+        backbone_weights: as for `model.load_backbone`.
 
     Raises:
         DataError: the films cannot be learned from.
         ArtefactError: the pretrained weights, or the checkpoint to go on from, are of no use.
     """
-    films = load_films(data)
     train_part, validation_part = divide(films, recipe)
     digest = data_digest(films, validation_part.tolist())
     last = prepare_run(run, recipe=recipe, digest=digest)

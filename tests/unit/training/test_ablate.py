@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from training import ablate
-from training.ablate import PLAN, Plan
+from training.ablate import PLAN, read_plan
 from training.errors import RecipeError
 from training.scores import COLUMNS, Score, ScoredRun
 
@@ -22,12 +22,12 @@ def write_plan(path: Path, **changes: object) -> Path:
 
 
 def test_shipped_plan_has_variants_of_different_names() -> None:
-    names = [variant.name for variant in Plan.load(PLAN).variants]
+    names = [variant.name for variant in read_plan(PLAN)]
     assert len(names) == len(set(names)) > 1
 
 
 def test_variant_is_the_base_with_the_changes_and_its_own_fields(tmp_path: Path) -> None:
-    plain, flipped = Plan.load(write_plan(tmp_path / "plan.yaml")).variants
+    plain, flipped = read_plan(write_plan(tmp_path / "plan.yaml"))
     assert (plain.name, plain.epochs, plain.augmentation) == ("plain", 2, "none")
     assert (flipped.name, flipped.epochs, flipped.augmentation) == ("flipped", 2, "light")
 
@@ -43,17 +43,17 @@ def test_variant_is_the_base_with_the_changes_and_its_own_fields(tmp_path: Path)
 )
 def test_wrong_plan_is_refused(tmp_path: Path, changes: dict[str, object], message: str) -> None:
     with pytest.raises(RecipeError, match=message):
-        Plan.load(write_plan(tmp_path / "plan.yaml", **changes))
+        read_plan(write_plan(tmp_path / "plan.yaml", **changes))
 
 
 def test_missing_plan_is_named(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match=r"none\.yaml: cannot be read"):
-        Plan.load(tmp_path / "none.yaml")
+        read_plan(tmp_path / "none.yaml")
 
 
 def test_every_variant_is_trained_with_every_seed_and_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[dict[str, Any]] = []
-    monkeypatch.setattr(ablate, "train", lambda **options: asked.append(options))
+    monkeypatch.setattr(ablate, "train", lambda _, **options: asked.append(options))
     monkeypatch.setattr(ablate, "load_films", lambda data: data)
     monkeypatch.setattr(ablate, "score_run", scored)
     plan, told, runs = write_plan(tmp_path / "plan.yaml"), tmp_path / "scores.json", tmp_path / "runs"

@@ -37,7 +37,7 @@ def places(tmp_path: Path) -> dict[str, Path]:
 def trained(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """Replace the training by a record of what was asked for; a run scores as reported, but for its seed."""
     asked: list[dict[str, Any]] = []
-    monkeypatch.setattr(reproduce, "train", lambda **options: asked.append(options))
+    monkeypatch.setattr(reproduce, "train", lambda _, **options: asked.append(options))
     monkeypatch.setattr(
         reproduce, "score_run", lambda run, _: scored(seed=int(run.name[-1]), auc=0.9 - 0.004 * int(run.name[-1]))
     )
