@@ -6,7 +6,8 @@ HandlerError
     ├── UnsupportedFormat  415: not a JPEG or PNG
     ├── MissingFilm        422: the request carries no film, or an empty one
     ├── DamagedFilm        422: a JPEG or PNG that cannot be decoded whole
-    └── UnusableFilm       422: decodes, or would, but is no film that can be screened (size, shape, blank)
+    ├── UnusableFilm       422: decodes, or would, but is no film that can be screened (size, shape, blank)
+    └── FailedFilm         500: a fault of ours while decoding it
 """
 
 
@@ -48,3 +49,10 @@ class UnusableFilm(FilmError):  # noqa: N818
     """Too large, too small, too elongated or blank: no answer would mean anything."""
 
     code = "unusable_film"
+
+
+class FailedFilm(FilmError):  # noqa: N818
+    """Decoding failed in a way that says nothing about the film."""
+
+    status = 500
+    code = "prediction_failed"

@@ -7,6 +7,9 @@ import dataclasses
 import hashlib
 import json
 import logging
+import os
+from http import HTTPStatus
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +17,10 @@ import numpy as np
 
 from handler.contract import ModelContract, OperatingPoint
 from handler.engine import Engine
-from handler.errors import ContractError, FilmError, MissingFilm, UnsupportedFormat
+from handler.errors import ContractError, FailedFilm, FilmError, MissingFilm, UnsupportedFormat
+from handler.film_memory import ANSWER_TYPE, CONTENT_TYPE, VARIABLE, FilmMemory
 from handler.imaging import INPUT_PX, VERSION, Film, decode
-from handler.screening import answer, probabilities
+from handler.screening import Told, answer, probabilities
 
 logger = logging.getLogger(__name__)
 
@@ -27,6 +31,7 @@ class PneumoniaHandler:
     contract: ModelContract
     point: OperatingPoint
     engine: Engine
+    memory: FilmMemory | None
 
     def initialize(self, context: Any) -> None:
         """Load contract and model from the unpacked archive, and run the model once so that no client waits for it.
@@ -53,52 +58,77 @@ class PneumoniaHandler:
             raise ContractError(f"model_sha256: {model.name} is not the model that the contract was written for")
         self.engine = Engine(model)
         self.engine.run(np.zeros((1, INPUT_PX, INPUT_PX), dtype=np.uint8))
+        shared = os.environ.get(VARIABLE)
+        self.memory = FilmMemory(Path(shared)) if shared else None
         logger.info("model %s at operating point %s", self.contract.model_version, self.point.name)
         if "log_level" in settings:
             # The root's, because TorchServe's own lines for every request go there.
             logging.getLogger().setLevel(settings["log_level"])
 
-    def preprocess(self, data: list[dict[str, Any]]) -> list[Film | FilmError]:
-        """Decode each row of a request batch to a film, or to the error that is its answer."""
+    def preprocess(self, rows: list[dict[str, Any]]) -> list[Film | FilmError]:
+        """Decode each row to a film, or to the error that is its answer."""
         films: list[Film | FilmError] = []
-        for row in data:
+        for row in rows:
             try:
                 films.append(decode(_body(row)))
             except FilmError as exc:
                 films.append(exc)
+            except Exception:
+                logger.exception("a film could not be decoded")
+                films.append(FailedFilm("the model failed on this film"))
         return films
 
     def inference(self, films: list[Film]) -> list[float]:
-        """Return p_pneumonia, 0 to 1, of each film."""
-        if not films:
+        """Return p_pneumonia, 0 to 1, of each film.
+
+        One at a time: on a core of its own a batch takes longer a film, because its activations leave the caches.
+        """
+        passes = [self.engine.run(film.pixels[np.newaxis]) for film in films]  # (1, 224, 224)
+        if not passes:
             return []
-        batch = np.stack([film.pixels for film in films])  # (B, 224, 224)
-        outputs = self.engine.run(batch)
-        p_pneumonia: list[float] = probabilities(outputs.logits, self.contract.calibration).tolist()
+        logits = np.concatenate([outputs.logits for outputs in passes])  # (B, 2)
+        p_pneumonia: list[float] = probabilities(logits, self.contract.calibration).tolist()
         return p_pneumonia
 
-    def postprocess(self, films: list[Film | FilmError], p_pneumonia: list[float], context: Any) -> list[bytes]:
-        """Return the JSON of each item, and tell TorchServe its status and content type."""
+    def postprocess(self, films: list[Film | FilmError], p_pneumonia: list[float]) -> list[Told]:
+        """Return what is told of each film."""
         remaining = iter(p_pneumonia)
-        bodies = []
-        for index, film in enumerate(films):
-            # Values of headers must be str: anything else ends the worker.
-            context.set_response_content_type(index, "application/json")
+        told = []
+        for film in films:
             if isinstance(film, FilmError):
-                context.set_response_status(film.status, film.code, index)
                 body: dict[str, Any] = {"error": {"code": film.code, "message": str(film)}}
+                told.append(Told(status=film.status, reason=film.code, body=json.dumps(body).encode()))
             else:
-                context.set_response_status(200, "OK", index)
-                told = answer(next(remaining), film.facts, contract=self.contract, point=self.point)
-                body = dataclasses.asdict(told)
-            bodies.append(json.dumps(body).encode())
-        return bodies
+                screened = answer(next(remaining), film.facts, contract=self.contract, point=self.point)
+                body = dataclasses.asdict(screened)
+                told.append(Told(status=HTTPStatus.OK, reason="OK", body=json.dumps(body).encode()))
+        return told
 
     def handle(self, data: list[dict[str, Any]], context: Any) -> list[bytes]:
-        """Answer one batch: what TorchServe calls."""
-        films = self.preprocess(data)
+        """Answer one batch of requests: what TorchServe calls."""
+        named = [context.get_request_header(index, "Content-Type") == CONTENT_TYPE for index in range(len(data))]
+        requests = [self._named_films(row) if many else [row] for row, many in zip(data, named, strict=True)]
+        films = self.preprocess([row for rows in requests for row in rows])
         p_pneumonia = self.inference([film for film in films if isinstance(film, Film)])
-        return self.postprocess(films, p_pneumonia, context)
+        told = iter(self.postprocess(films, p_pneumonia))
+        bodies = []
+        for index, rows in enumerate(requests):
+            # Values of headers must be str: anything else ends the worker.
+            if named[index]:
+                context.set_response_content_type(index, ANSWER_TYPE)
+                bodies.append(b"\n".join(b"%d %b" % (one.status, one.body) for one in islice(told, len(rows))))
+            else:
+                alone = next(told)
+                context.set_response_content_type(index, "application/json")
+                context.set_response_status(alone.status, alone.reason, index)
+                bodies.append(alone.body)
+        return bodies
+
+    def _named_films(self, row: dict[str, Any]) -> list[dict[str, Any]]:
+        """Return a row for each film that a request names in the proxy's memory."""
+        if self.memory is None:
+            raise ValueError(f"{VARIABLE} is not set: there is no memory to read films from")
+        return [{"body": film} for film in self.memory.films(row["body"])]
 
 
 def _body(row: dict[str, Any]) -> bytes | bytearray:

@@ -20,6 +20,17 @@ class Answer:
     note: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """The answer to one film, an error or not, as it leaves the handler."""
+
+    status: int
+    """Of HTTP."""
+    reason: str
+    body: bytes
+    """JSON."""
+
+
 def probabilities(logits: npt.NDArray[np.float32], calibration: Calibration) -> npt.NDArray[np.float64]:
     """Return p_pneumonia (B,) in [0, 1] from logits (B, 2)."""
     difference = (logits[:, 1] - logits[:, 0]).astype(np.float64)  # (B,)

@@ -25,7 +25,8 @@ from proxy import rundir
 from proxy.app import create_app
 from proxy.client import TorchServeClient
 from proxy.errors import SettingsError, StartError
-from proxy.gate import Gate
+from proxy.gate import BATCH_FILMS, Gate
+from proxy.memory import FilmMemory
 from proxy.protocol import HttpProtocol
 from proxy.readiness import Prober, Readiness
 from proxy.reference import ReferenceFilm, largest_film, load_reference_films
@@ -86,18 +87,20 @@ async def serve(settings: Settings, run_dir: RunDir, films: list[ReferenceFilm],
         SettingsError: Something to start from is missing.
         StartError: TorchServe did not come up.
     """
-    loop = asyncio.get_running_loop()
-    gate = Gate(
-        slots=settings.films_in_torchserve,
-        queue_limit=settings.queue_limit,
-        max_held_bytes=settings.max_held_bytes,
-        stall_s=settings.predict_timeout_s,
-    )
-    readiness = Readiness(gate, loop.time)
-    async with TorchServeClient(settings, run_dir) as client:
-        prober = Prober(client, films, readiness, min(PROBE_TIMEOUT_S, settings.predict_timeout_s))
+    memory = FilmMemory(settings.max_held_bytes)
+    async with TorchServeClient(settings, run_dir, memory.path) as client:
+        gate = Gate(
+            client.screen,
+            slots=settings.requests_in_torchserve,
+            batch_films=BATCH_FILMS if memory.path else 1,
+            queue_limit=settings.queue_limit,
+            stall_s=settings.predict_timeout_s,
+        )
+        readiness = Readiness(gate, asyncio.get_running_loop().time)
+        probe_timeout_s = min(PROBE_TIMEOUT_S, settings.predict_timeout_s)
+        prober = Prober(client, films, readiness, memory=memory, timeout_s=probe_timeout_s)
         supervisor = Supervisor(settings, run_dir, client, readiness, prober)
-        server = _server(settings, create_app(settings, gate=gate, client=client, readiness=readiness, prober=prober))
+        server = _server(settings, create_app(settings, gate=gate, memory=memory, readiness=readiness, prober=prober))
         stop = _on_signals(server, supervisor)
         keeper = asyncio.create_task(supervisor.run())
         sweeper = asyncio.create_task(gate.watch())
@@ -149,6 +152,7 @@ def _server(settings: Settings, app: ASGIApp) -> Server:
             log_config=None,
             access_log=False,
             server_header=False,
+            proxy_headers=False,  # nothing here asks for the client's address
             timeout_keep_alive=KEEP_ALIVE_S,
             timeout_graceful_shutdown=max(1, round(settings.drain_timeout_s)),
         )

@@ -1,20 +1,18 @@
 """The public API: `POST /predict` and `GET /health`, with their OpenAPI page at /docs."""
 
-import asyncio
 from http import HTTPStatus
 from typing import Any
 
 from fastapi import Request, Response
 from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from proxy.client import TorchServeClient
-from proxy.errors import RequestError, SlowUploadError, error_body
-from proxy.form import declared_size, read_film
+from proxy.errors import RequestError, error_body
 from proxy.gate import Gate
+from proxy.memory import FilmMemory
 from proxy.middleware import RequestId
+from proxy.predict import Predict
 from proxy.readiness import Prober, Readiness
 from proxy.schemas import Error, FilmForm, Health, Prediction
 from proxy.settings import Settings
@@ -38,30 +36,18 @@ FILM_FORM: dict[str, Any] = {
 """Given by hand: the endpoint reads the form itself, so FastAPI cannot see it."""
 
 
-def create_app(
-    settings: Settings, *, gate: Gate, client: TorchServeClient, readiness: Readiness, prober: Prober
-) -> ASGIApp:
-    """Builds the application around a TorchServe that somebody else keeps."""
-    app = FastAPIOffline(title="Pneumonia screening", description=DESCRIPTION, version="1.0.0")
+def create_app(settings: Settings, *, gate: Gate, memory: FilmMemory, readiness: Readiness, prober: Prober) -> ASGIApp:
+    """Builds the application around a TorchServe that somebody else keeps.
 
-    async def film_of(request: Request) -> bytes:
-        try:
-            async with asyncio.timeout(settings.upload_timeout_s):
-                return await read_film(request.headers, request.stream(), settings.max_film_bytes)
-        except TimeoutError as exc:
-            raise SlowUploadError(f"the film did not arrive within {settings.upload_timeout_s:g} s") from exc
+    Films go past the framework: its routing, validation and responses cost more than all the rest of the proxy. It
+    does what is not in the path of every film, and documents `POST /predict` by an endpoint that is never run.
+    """
+    app = FastAPIOffline(title="Pneumonia screening", description=DESCRIPTION, version="1.0.0")
+    predict = Predict(settings, gate=gate, memory=memory, readiness=readiness)
 
     @app.post("/predict", responses=_errors(PREDICT_ERRORS), response_model=Prediction, openapi_extra=FILM_FORM)
-    async def predict(request: Request) -> Response:
+    def _predict() -> None:
         """Screens one film, sent as multipart/form-data in the field `file`."""
-        readiness.require()
-        with gate.hold(declared_size(request.headers, settings.max_film_bytes)):
-            film = await film_of(request)
-            async with gate.slot():
-                answer = await client.predict(film)
-        if answer.status == HTTPStatus.OK:
-            readiness.succeeded()
-        return Response(answer.body, answer.status, media_type=JSON)
 
     @app.get("/health", responses=_errors({HTTPStatus.SERVICE_UNAVAILABLE: "It would not, and why."}))
     async def health() -> Health:
@@ -73,9 +59,13 @@ def create_app(
 
     app.add_exception_handler(RequestError, _request_error)
     app.add_exception_handler(HTTPException, _http_error)
-    app.add_exception_handler(ClientDisconnect, _client_left)
     app.add_exception_handler(Exception, _fault)
-    return RequestId(app)
+
+    async def route(scope: Scope, receive: Receive, send: Send) -> None:
+        films = scope["type"] == "http" and scope["path"] == "/predict" and scope["method"] == "POST"
+        await (predict if films else app)(scope, receive, send)
+
+    return RequestId(route)
 
 
 def _errors(descriptions: dict[HTTPStatus, str]) -> dict[int | str, dict[str, Any]]:
@@ -85,9 +75,6 @@ def _errors(descriptions: dict[HTTPStatus, str]) -> dict[int | str, dict[str, An
 async def _request_error(_: Request, exc: Exception) -> Response:
     if not isinstance(exc, RequestError):
         raise exc
-    # The rest of a refused body is left unread, and the connection open: clients that listen while they send (curl)
-    # stop, others get to the answer because uvicorn reads on and throws away. Closing would reset the connection
-    # under the client before it sees why.
     return Response(error_body(exc.code, exc.message), exc.status, exc.headers, media_type=JSON)
 
 
@@ -97,11 +84,6 @@ async def _http_error(_: Request, exc: Exception) -> Response:
         raise exc
     status = HTTPStatus(exc.status_code)
     return Response(error_body(status.name.lower(), status.phrase), status, exc.headers, media_type=JSON)
-
-
-async def _client_left(_: Request, _exc: Exception) -> Response:
-    """Nobody reads this answer; it keeps a broken upload from being logged as a fault of ours."""
-    return Response(status_code=HTTPStatus.BAD_REQUEST)
 
 
 async def _fault(_: Request, _exc: Exception) -> Response:

@@ -3,13 +3,15 @@
 import asyncio
 import io
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
 import aiohttp
 
-from proxy.errors import ProxyError, UnavailableError, UpstreamError
+from proxy.errors import ProxyError, RequestError, UnavailableError, UpstreamError
+from proxy.memory import Film
 from proxy.rundir import RunDir
 from proxy.settings import MODEL_NAME, Settings
 
@@ -25,6 +27,10 @@ OURS = frozenset(
 """Statuses with which the handler says what is wrong with a film."""
 
 
+REFERENCES = "application/x-film-references"
+"""A request that names films in the shared memory, one a line; `handler/film_memory.py` says how."""
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """What the handler said of one film: the body is JSON and passed on as it is."""
@@ -36,8 +42,10 @@ class Answer:
 class TorchServeClient:
     """Keeps connections to one TorchServe open between requests. Use as an asynchronous context manager."""
 
-    def __init__(self, settings: Settings, run_dir: RunDir) -> None:
+    def __init__(self, settings: Settings, run_dir: RunDir, film_memory: str | None) -> None:
         self._run_dir = run_dir
+        self.film_memory = film_memory
+        """Where the workers find the films that a request names, or None where films have to travel."""
         self._predictions = f"http://127.0.0.1:{settings.inference_port}/predictions/{MODEL_NAME}"
         self._model = f"http://127.0.0.1:{settings.management_port}/models/{MODEL_NAME}"
         self._film_headers: dict[str, str] = {}
@@ -64,25 +72,39 @@ class TorchServeClient:
         """
         self._film_headers = {
             "Authorization": f"Bearer {self._run_dir.token('inference')}",
-            "Content-Type": "application/octet-stream",
+            "Content-Type": REFERENCES if self.film_memory else "application/octet-stream",
         }
         self._management_headers = {"Authorization": f"Bearer {self._run_dir.token('management')}"}
 
-    async def predict(self, film: bytes) -> Answer:
-        """Has one film screened. Never tried twice: a film that kills its worker must not kill the next.
+    async def screen(self, films: Sequence[Film]) -> Sequence[Answer | RequestError]:
+        """Has films screened in one request; without shared memory it takes one film.
+
+        Never tried twice: a film that kills its worker must not kill the next.
 
         Raises:
             UnavailableError: TorchServe or the worker died, or has no room.
-            UpstreamError: The handler failed on this film.
+            UpstreamError: The handler failed on the whole request.
         """
-        body = film if len(film) < LARGE_BODY_BYTES else io.BytesIO(film)
+        if self.film_memory is None:
+            (film,) = films
+            status, content = await self._post(bytes(film))
+            return [_answer(status, content)]
+        status, content = await self._post(b"\n".join(film.reference for film in films))
+        if status != HTTPStatus.OK:
+            raise _trouble(status, content)
+        answers = [_answer(*_split(line)) for line in content.split(b"\n")]
+        if len(answers) != len(films):
+            raise UpstreamError(f"{len(answers)} answers to {len(films)} films")
+        return answers
+
+    async def _post(self, content: bytes) -> tuple[int, bytes]:
+        body = content if len(content) < LARGE_BODY_BYTES else io.BytesIO(content)
         try:
             async with self._session.post(self._predictions, data=body, headers=self._film_headers) as response:
                 content = await response.read()
-                if response.status == HTTPStatus.OK:
-                    return Answer(HTTPStatus.OK, content)
-                response.close()  # TorchServe hangs up after an error: keep that connection out of the pool
-                return _translate(response.status, content)
+                if response.status != HTTPStatus.OK:
+                    response.close()  # TorchServe hangs up after an error: keep that connection out of the pool
+                return response.status, content
         except (aiohttp.ClientError, ConnectionError) as exc:
             raise UnavailableError("TorchServe broke off") from exc
 
@@ -123,18 +145,33 @@ class TorchServeClient:
             raise ProxyError("TorchServe's management API cannot be reached") from exc
 
 
-def _translate(status: int, content: bytes) -> Answer:
-    """Tells the handler's word on a film from TorchServe's own errors."""
-    reply = _json(content)
-    if status in OURS and isinstance(reply.get("error"), dict):
+def _split(line: bytes) -> tuple[int, bytes]:
+    """The status and the JSON of one film among several."""
+    status, _, content = line.partition(b" ")
+    try:
+        return int(status), content
+    except ValueError as exc:
+        raise UpstreamError("the handler answered in a way we do not know") from exc
+
+
+def _answer(status: int, content: bytes) -> Answer | RequestError:
+    """Tells a prediction and the handler's word on a film from troubles."""
+    if status == HTTPStatus.OK:
         return Answer(status, content)
-    message = str(reply.get("message", ""))
+    if isinstance(_json(content).get("error"), dict):
+        return Answer(status, content) if status in OURS else UpstreamError("the model failed on this film")
+    return _trouble(status, content)
+
+
+def _trouble(status: int, content: bytes) -> RequestError:
+    """Puts TorchServe's own errors into ours."""
+    message = str(_json(content).get("message", ""))
     if status == HTTPStatus.SERVICE_UNAVAILABLE and message == "Prediction failed":
-        raise UpstreamError("the model failed on this film")
+        return UpstreamError("the model failed on this film")
     if status < HTTPStatus.INTERNAL_SERVER_ERROR and status != HTTPStatus.BAD_REQUEST:
-        raise UpstreamError(f"TorchServe answered {status}")
+        return UpstreamError(f"TorchServe answered {status}")
     # Worker died (500), no worker or queue full (503), out of memory (507), stale token after a restart (400).
-    raise UnavailableError(f"TorchServe cannot screen films now ({status})")
+    return UnavailableError(f"TorchServe cannot screen films now ({status})")
 
 
 def _json(content: bytes) -> dict[str, Any]:

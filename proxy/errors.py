@@ -11,6 +11,7 @@ ProxyError
     ├── SlowUploadError    408 the body took too long to arrive
     ├── UpstreamError      502 TorchServe answered, but not with a prediction
     └── UnavailableError   503 no prediction can be had now; carries Retry-After
+        └── SaturatedError     too many films are held or wait
 """
 
 import json
@@ -107,3 +108,10 @@ class UnavailableError(RequestError):
     def headers(self) -> dict[str, str]:
         """Says when to try again, in seconds (RFC 9110, section 10.2.3)."""
         return {"Retry-After": str(self.retry_after_s)}
+
+
+class SaturatedError(UnavailableError):
+    """There is no room for one more film."""
+
+    def __init__(self) -> None:
+        super().__init__("too many films are waiting", code="saturated", retry_after_s=1)

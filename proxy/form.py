@@ -8,6 +8,7 @@ from collections.abc import AsyncIterable, Mapping
 import multipart  # type: ignore[import-untyped]  # the package ships no types
 
 from proxy.errors import FormError, TooLargeError
+from proxy.memory import Film
 from proxy.settings import FORM_ENVELOPE_BYTES
 
 FIELD = "file"
@@ -33,14 +34,14 @@ def declared_size(headers: Mapping[str, str], max_film_bytes: int) -> int:
     return int(declared)
 
 
-async def read_film(headers: Mapping[str, str], body: AsyncIterable[bytes], max_film_bytes: int) -> bytes:
-    """Reads the one part named `file`; other fields are ignored.
+async def read_film(headers: Mapping[str, str], body: AsyncIterable[bytes], film: Film, max_film_bytes: int) -> None:
+    """Reads the one part named `file` into `film`; other fields are ignored.
 
     Raises:
         FormError: The body is no multipart form, is malformed, or has no film in `file`.
         TooLargeError: The film, or all that came with it, is over the limit; the rest of the body is left unread.
     """
-    reader = _FilmReader(_parser(headers), max_film_bytes)
+    reader = _FilmReader(_parser(headers), film, max_film_bytes)
     received = 0
     try:
         async for chunk in body:
@@ -49,7 +50,7 @@ async def read_film(headers: Mapping[str, str], body: AsyncIterable[bytes], max_
                 raise TooLargeError(max_film_bytes)
             if chunk:
                 reader.feed(chunk)
-        return reader.film()
+        reader.close()
     except multipart.MultipartError as exc:
         raise FormError(f"malformed form, no film in field {FIELD!r}: {exc}") from exc
 
@@ -69,11 +70,11 @@ def _parser(headers: Mapping[str, str]) -> multipart.PushMultipartParser:
 class _FilmReader:
     """Collects the film's bytes from the parser's events."""
 
-    def __init__(self, parser: multipart.PushMultipartParser, max_film_bytes: int) -> None:
+    def __init__(self, parser: multipart.PushMultipartParser, film: Film, max_film_bytes: int) -> None:
         self._parser = parser
+        self._film = film
         self._max_film_bytes = max_film_bytes
-        self._chunks: list[bytes] | None = None
-        self._size = 0
+        self._found = False
         self._in_film = False
 
     def feed(self, chunk: bytes) -> None:
@@ -82,24 +83,21 @@ class _FilmReader:
                 self._begin(event.name)
             elif event is None:
                 self._in_film = False
-            elif self._in_film and self._chunks is not None:
-                self._chunks.append(event)
-                self._size += len(event)
-                if self._size > self._max_film_bytes:
+            elif self._in_film:
+                if self._film.size + len(event) > self._max_film_bytes:
                     raise TooLargeError(self._max_film_bytes)
+                self._film.append(event)
 
-    def film(self) -> bytes:
+    def close(self) -> None:
         self._parser.close()  # raises where the form stopped short of its last boundary
-        if self._chunks is None:
+        if not self._found:
             raise FormError(f"the form has no field {FIELD!r}", code="missing_file")
-        if not self._size:
+        if not self._film.size:
             raise FormError(f"the film in field {FIELD!r} is empty", code="empty_file")
-        return b"".join(self._chunks)
 
     def _begin(self, name: str) -> None:
         if name != FIELD:
             return
-        if self._chunks is not None:
+        if self._found:
             raise FormError(f"the form has more than one field {FIELD!r}")
-        self._chunks = []
-        self._in_film = True
+        self._found = self._in_film = True

@@ -1,14 +1,20 @@
-"""Admission: how many films may be held, wait and be in TorchServe at once, and for how long.
+"""Admission: how many films may wait and be in TorchServe at once, for how long, and in what company.
 
 The proxy keeps the queue because TorchServe's cannot time out, and because TorchServe accepts films for workers that
 are dead and then answers nothing for ever.
+
+A film that finds TorchServe free goes alone, at once. Films that had to wait go together: one request carries what has
+gathered, so that what a request costs is shared when it matters, and a lone film never waits for company.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 
-from proxy.errors import UnavailableError
+from proxy.client import Answer
+from proxy.errors import RequestError, SaturatedError, UnavailableError
+from proxy.memory import Film
 
 TICK_S = 0.1
 """How often waiting films are looked at; adds to the promised times."""
@@ -16,8 +22,27 @@ TICK_S = 0.1
 PATIENCE = 5
 """A film is given up at this many times the stall time, even while others are answered."""
 
-SMALLEST_HOLD_BYTES = 65_536
-"""A request takes at least a read buffer, however small its film."""
+BATCH_FILMS = 4
+"""Films in one request at most."""
+
+BATCH_BYTES = 4_000_000
+"""The bytes of films that share a request at most: large ones take long, and would keep the others waiting."""
+
+Screen = Callable[[Sequence[Film]], Awaitable[Sequence[Answer | RequestError]]]
+"""Has films screened in one request; what it raises is the answer to all of them."""
+
+
+class _Ticket:
+    """A film on its way."""
+
+    __slots__ = ("answer", "arrival", "film", "request")
+
+    def __init__(self, film: Film, loop: asyncio.AbstractEventLoop) -> None:
+        self.film = film
+        self.arrival = loop.time()
+        self.answer: asyncio.Future[Answer] = loop.create_future()
+        self.request: asyncio.Task[None] | None = None
+        """What carries it to TorchServe, once it is on its way."""
 
 
 class Gate:
@@ -27,61 +52,46 @@ class Gate:
     answers come, films wait longer than that rather than being refused: a slow machine serves late, a dead one says so.
     """
 
-    def __init__(self, *, slots: int, queue_limit: int, max_held_bytes: int, stall_s: float) -> None:
-        self._slots = asyncio.Semaphore(slots)
+    def __init__(self, screen: Screen, *, slots: int, batch_films: int, queue_limit: int, stall_s: float) -> None:
+        self._screen = screen
+        self._batch_films = batch_films
+        self._free = slots
         self._queue_limit = queue_limit
-        self._max_held_bytes = max_held_bytes
         self._stall_s = stall_s
-        self._held_bytes = 0
-        self._waiting = 0
-        self._films: dict[asyncio.Timeout, float] = {}
-        """Every film that waits or is in TorchServe: what ends it, and when it came."""
+        self._waiting: deque[_Ticket] = deque()
+        self._requests: dict[asyncio.Task[None], list[_Ticket]] = {}
+        """What is in TorchServe, and the films in it."""
         self._last_answer = 0.0
         self._closed: str | None = None
 
-    @contextmanager
-    def hold(self, size: int) -> Iterator[None]:
-        """Reserves memory for a film of at most `size` bytes, before it is read.
+    def require_room(self) -> None:
+        """Refuses a film, before it is read, that could not wait.
 
         Raises:
-            UnavailableError: Too many films are held or wait already.
+            SaturatedError: Too many films wait already.
         """
-        size = max(size, SMALLEST_HOLD_BYTES)
-        if self._waiting >= self._queue_limit or self._held_bytes + size > self._max_held_bytes:
-            raise _saturated()
-        self._held_bytes += size
-        try:
-            yield
-        finally:
-            self._held_bytes -= size
+        if len(self._waiting) >= self._queue_limit:
+            raise SaturatedError
 
-    @asynccontextmanager
-    async def slot(self) -> AsyncIterator[None]:
-        """Waits for a place in TorchServe and holds it.
+    async def screen(self, film: Film) -> Answer:
+        """Waits for a place in TorchServe, and for its answer.
 
         Raises:
-            UnavailableError: The queue is full, TorchServe stalls, or the gate was closed meanwhile.
+            RequestError: The film gets no prediction: the queue is full, TorchServe stalls or fails, or the gate was
+                closed meanwhile.
         """
         if self._closed is not None:
             raise UnavailableError(self._closed)
-        if self._waiting >= self._queue_limit:
-            raise _saturated()
-        timeout = asyncio.timeout(None)
+        self.require_room()
+        ticket = _Ticket(film, asyncio.get_running_loop())
+        self._waiting.append(ticket)
+        self._send()
         try:
-            async with timeout:
-                self._films[timeout] = asyncio.get_running_loop().time()
-                await self._wait()
-                try:
-                    yield
-                    self.answered()
-                finally:
-                    self._slots.release()
-        except TimeoutError as exc:
-            if self._closed is not None:
-                raise UnavailableError(self._closed) from exc
-            raise UnavailableError("TorchServe gave no answer in time", code="timeout") from exc
-        finally:
-            self._films.pop(timeout, None)
+            return await ticket.answer
+        except asyncio.CancelledError:
+            with suppress(ValueError):  # it is on its way
+                self._waiting.remove(ticket)
+            raise
 
     def answered(self) -> None:
         """Notes that TorchServe answered something: it is not stalled."""
@@ -90,9 +100,7 @@ class Gate:
     def close(self, reason: str) -> None:
         """Answers every film in the gate with 503 at once, and all that come until `open`."""
         self._closed = reason
-        now = asyncio.get_running_loop().time()
-        for timeout in self._films:
-            _end(timeout, now)
+        self._give_up(lambda _: True, UnavailableError(reason))
 
     def open(self) -> None:
         """Lets films in again."""
@@ -107,23 +115,59 @@ class Gate:
 
     def sweep(self, now: float) -> None:
         """Gives up the films whose time is over at `now`."""
-        for timeout, arrival in self._films.items():
+
+        def over(arrival: float) -> bool:
             stalled = now - max(arrival, self._last_answer) > self._stall_s
-            if stalled or now - arrival > PATIENCE * self._stall_s:
-                _end(timeout, now)
+            return stalled or now - arrival > PATIENCE * self._stall_s
 
-    async def _wait(self) -> None:
-        self._waiting += 1
+        self._give_up(over, UnavailableError("TorchServe gave no answer in time", code="timeout"))
+
+    def _give_up(self, over: Callable[[float], bool], reason: UnavailableError) -> None:
+        """Answers films by their arrival, and ends the requests in which nobody's film is left."""
+        for ticket in [*self._waiting, *(ticket for films in self._requests.values() for ticket in films)]:
+            if over(ticket.arrival) and not ticket.answer.done():
+                ticket.answer.set_exception(reason)
+        self._waiting = deque(ticket for ticket in self._waiting if not ticket.answer.done())
+        for request, tickets in self._requests.items():
+            if all(ticket.answer.done() for ticket in tickets):
+                request.cancel()
+
+    def _send(self) -> None:
+        """Sends what waits, as far as there is room in TorchServe."""
+        while self._free and self._waiting:
+            tickets = self._gather()
+            self._free -= 1
+            request = asyncio.create_task(self._request(tickets))
+            self._requests[request] = tickets
+            request.add_done_callback(self._done)
+
+    def _gather(self) -> list[_Ticket]:
+        """Takes the first that waits, and as many after it as may share its request."""
+        tickets = [self._waiting.popleft()]
+        size = tickets[0].film.size
+        while self._waiting and len(tickets) < self._batch_films:
+            size += self._waiting[0].film.size
+            if size > BATCH_BYTES:
+                break
+            tickets.append(self._waiting.popleft())
+        return tickets
+
+    async def _request(self, tickets: list[_Ticket]) -> None:
+        answers: Sequence[Answer | BaseException]
         try:
-            await self._slots.acquire()
-        finally:
-            self._waiting -= 1
+            answers = await self._screen([ticket.film for ticket in tickets])
+            self.answered()
+        except Exception as exc:
+            answers = [exc] * len(tickets)
+        for ticket, answer in zip(tickets, answers, strict=True):
+            if ticket.answer.done():
+                continue
+            if isinstance(answer, Answer):
+                ticket.answer.set_result(answer)
+            else:
+                ticket.answer.set_exception(answer)
 
-
-def _end(timeout: asyncio.Timeout, now: float) -> None:
-    with suppress(RuntimeError):  # it is ending already
-        timeout.reschedule(now)
-
-
-def _saturated() -> UnavailableError:
-    return UnavailableError("too many films are waiting", code="saturated", retry_after_s=1)
+    def _done(self, request: asyncio.Task[None]) -> None:
+        del self._requests[request]
+        self._free += 1
+        self._send()

@@ -6,9 +6,10 @@ import logging
 from collections.abc import Callable
 from enum import StrEnum
 
-from proxy.client import TorchServeClient
+from proxy.client import Answer, TorchServeClient
 from proxy.errors import ProbeError, ProxyError, UnavailableError
 from proxy.gate import Gate
+from proxy.memory import Film, FilmMemory
 from proxy.reference import ReferenceFilm
 
 logger = logging.getLogger(__name__)
@@ -84,11 +85,17 @@ class Prober:
     """Screens reference films through the live model, past the gate."""
 
     def __init__(
-        self, client: TorchServeClient, films: list[ReferenceFilm], readiness: Readiness, timeout_s: float
+        self,
+        client: TorchServeClient,
+        films: list[ReferenceFilm],
+        readiness: Readiness,
+        *,
+        memory: FilmMemory,
+        timeout_s: float,
     ) -> None:
         self._client = client
-        self._films = films
-        self._next_film = itertools.cycle(films)
+        self._films = [(film, memory.keep(film.content)) for film in films]
+        self._next_film = itertools.cycle(self._films)
         self._readiness = readiness
         self._timeout_s = timeout_s
         self._running: asyncio.Task[None] | None = None
@@ -100,8 +107,8 @@ class Prober:
         Raises:
             ProxyError: One was not answered as expected.
         """
-        for film in self._films:
-            film.check(await self._client.predict(film.content))
+        for reference, film in self._films:
+            await self._compare(reference, film)
 
     async def probe(self) -> None:
         """Screens one film and reports to the readiness; callers at the same time share one run."""
@@ -129,5 +136,10 @@ class Prober:
         # Asked first, because a film sent to dead workers is never answered.
         if not await self._client.ready_workers():
             raise ProbeError("no worker has the model loaded")
-        film = next(self._next_film)
-        film.check(await self._client.predict(film.content))
+        await self._compare(*next(self._next_film))
+
+    async def _compare(self, reference: ReferenceFilm, film: Film) -> None:
+        (answer,) = await self._client.screen([film])
+        if not isinstance(answer, Answer):
+            raise answer
+        reference.check(answer)

@@ -69,13 +69,14 @@ class Settings:
         return self.max_film_bytes + FORM_ENVELOPE_BYTES
 
     @property
-    def films_in_torchserve(self) -> int:
-        """Films handed to TorchServe at once.
+    def requests_in_torchserve(self) -> int:
+        """Requests handed to TorchServe at once, each of a film or several.
 
-        One on each worker and one behind it would keep all busy; twice that leaves room for workers added by
-        `make scale`. Few, because TorchServe's own queue cannot time out and runs what was given up on.
+        One on each worker and one behind it keep all busy, also where `make scale` doubles the workers. No more,
+        because TorchServe's own queue cannot time out and runs what was given up on, and because films that wait here
+        go on together.
         """
-        return 4 * self.workers
+        return 2 * self.workers
 
     @property
     def torchserve_ports(self) -> dict[str, int]:
@@ -107,7 +108,7 @@ class Settings:
             grpc_inference_port=env.port("GRPC_INFERENCE_PORT", 7070),
             grpc_management_port=env.port("GRPC_MANAGEMENT_PORT", 7071),
             max_film_bytes=env.integer("MAX_FILM_BYTES", 20_000_000, low=1, high=1_000_000_000),
-            max_held_bytes=env.integer("MAX_HELD_BYTES", 256_000_000, low=1, high=1 << 50),
+            max_held_bytes=env.integer("MAX_HELD_BYTES", 256_000_000, low=1, high=1 << 40),
             queue_limit=env.integer("QUEUE_LIMIT", 64, low=1, high=100_000),
             predict_timeout_s=env.seconds("PREDICT_TIMEOUT_S", 1.8),
             upload_timeout_s=env.seconds("UPLOAD_TIMEOUT_S", 60),

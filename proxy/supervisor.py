@@ -74,7 +74,7 @@ class Supervisor:
 
     async def _live_once(self) -> None:
         """One TorchServe from start to end; returns when it was of use and then ended or stopped serving."""
-        torchserve = self._torchserve = TorchServe.start(self._settings, self._run_dir)
+        torchserve = self._torchserve = TorchServe.start(self._settings, self._run_dir, self._client.film_memory)
         end = asyncio.create_task(torchserve.wait())
         duty = asyncio.create_task(self._serve(torchserve))
         try:

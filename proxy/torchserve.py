@@ -107,10 +107,12 @@ def command(settings: Settings, run_dir: RunDir) -> list[str]:
     ]
 
 
-def environment(environ: Mapping[str, str], run_dir: RunDir) -> dict[str, str]:
+def environment(environ: Mapping[str, str], run_dir: RunDir, film_memory: str | None) -> dict[str, str]:
     """The environment of the JVM, which its workers inherit."""
     # TS_ variables would overrule config.properties.
     inherited = {name: value for name, value in environ.items() if not name.startswith("TS_")}
+    if film_memory is not None:
+        inherited["FILM_MEMORY"] = film_memory  # where the handler finds the films that a request names
     return inherited | {
         "TEMP": str(run_dir.temp),  # models and Unix sockets, by TorchServe
         "TMPDIR": str(run_dir.temp),  # whatever Python puts aside in a worker
@@ -142,7 +144,7 @@ class TorchServe:
         self._relay.start()
 
     @classmethod
-    def start(cls, settings: Settings, run_dir: RunDir) -> "TorchServe":
+    def start(cls, settings: Settings, run_dir: RunDir, film_memory: str | None) -> "TorchServe":
         """Starts a JVM in a cleaned run folder; it is not ready yet.
 
         Its working directory is the run folder, because TorchServe writes its keys where it stands.
@@ -157,7 +159,7 @@ class TorchServe:
         process = subprocess.Popen(
             command(settings, run_dir),
             cwd=run_dir.path,
-            env=environment(os.environ, run_dir),
+            env=environment(os.environ, run_dir, film_memory),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

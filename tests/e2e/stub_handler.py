@@ -12,17 +12,31 @@ Packed alone into a .mar by `archives.py`; it runs inside a TorchServe worker an
 import json
 import os
 import time
+from pathlib import Path
 from typing import Any
 
 
 class StubHandler:
-    """Answers one film at a time; the model configuration keeps batchSize at 1."""
+    """Answers one request at a time; the model configuration keeps batchSize at 1."""
 
     def initialize(self, context: Any) -> None:
         self.context = context
 
     def handle(self, data: list[dict[str, Any]], context: Any) -> list[bytes]:
-        film = bytes(data[0].get("body") or data[0].get("file") or b"")
+        body = bytes(data[0].get("body") or data[0].get("file") or b"")
+        if context.get_request_header(0, "Content-Type") == "application/x-film-references":
+            with Path(os.environ["FILM_MEMORY"]).open("rb") as memory:
+                films = [
+                    os.pread(memory.fileno(), int(size), int(start))
+                    for start, size in map(bytes.split, body.splitlines())
+                ]
+            return [b"\n".join(b"%d %b" % self.answer(film) for film in films)]
+        status, told = self.answer(body)
+        context.set_response_content_type(0, "application/json")
+        context.set_response_status(status, "", 0)
+        return [told]
+
+    def answer(self, film: bytes) -> tuple[int, bytes]:
         order, _, argument = film.partition(b" ")
         if order == b"sleep":
             time.sleep(float(argument.split()[0]))
@@ -30,10 +44,8 @@ class StubHandler:
             os._exit(1)
         elif order == b"raise":
             raise RuntimeError("the stub was told to raise")
-        context.set_response_content_type(0, "application/json")
-        if order == b"refuse":
-            context.set_response_status(415, "Unsupported Media Type", 0)
-            return [json.dumps({"error": {"code": "unsupported_film", "message": "not a film"}}).encode()]
+        elif order == b"refuse":
+            return 415, json.dumps({"error": {"code": "unsupported_film", "message": "not a film"}}).encode()
         p_pneumonia = 0.9 if b"pneumonia" in film else 0.1
         prediction = "PNEUMONIA" if p_pneumonia > 0.5 else "NORMAL"
-        return [json.dumps({"prediction": prediction, "p_pneumonia": p_pneumonia, "note": "stub"}).encode()]
+        return 200, json.dumps({"prediction": prediction, "p_pneumonia": p_pneumonia, "note": "stub"}).encode()

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,10 +16,12 @@ import uvicorn
 from aiohttp import web
 from aiohttp.test_utils import TestServer, unused_port
 
+from handler import film_memory
 from proxy.app import create_app
-from proxy.client import TorchServeClient
+from proxy.client import REFERENCES, Answer, TorchServeClient
 from proxy.errors import ProxyError
 from proxy.gate import Gate
+from proxy.memory import Film, FilmMemory
 from proxy.readiness import Prober, Readiness
 from proxy.reference import ReferenceFilm
 from proxy.rundir import RunDir
@@ -37,10 +40,12 @@ class Reply(NamedTuple):
 
 
 class FakeTorchServe:
-    """Answers like TorchServe's two APIs; tests change how."""
+    """Answers like TorchServe's two APIs, and like the handler behind them; tests change how."""
 
-    def __init__(self) -> None:
+    def __init__(self, memory: Path | None) -> None:
+        self.memory = memory
         self.films: list[bytes] = []
+        self.requests = 0
         self.headers: list[dict[str, str]] = []
         self.scaled: list[dict[str, str]] = []
         self.status = 200
@@ -59,7 +64,11 @@ class FakeTorchServe:
         return app
 
     async def predict(self, request: web.Request) -> web.StreamResponse:
-        self.films.append(await request.read())
+        content = await request.read()
+        references = request.content_type == REFERENCES
+        films = film_memory.FilmMemory(self.memory).films(content) if references and self.memory else [content]
+        self.films += films
+        self.requests += 1
         self.headers.append(dict(request.headers))
         self.running += 1
         self.most_running = max(self.most_running, self.running)
@@ -69,6 +78,9 @@ class FakeTorchServe:
             self.running -= 1
         if self.status == 0 and request.transport is not None:
             request.transport.abort()
+        if references and (self.status == HTTPStatus.OK or b'"error":' in self.body):
+            lines = b"\n".join(b"%d %b" % (self.status, self.body) for _ in films)
+            return web.Response(body=lines)
         return web.Response(body=self.body, status=self.status or 200, content_type="application/json")
 
     async def describe(self, request: web.Request) -> web.StreamResponse:
@@ -83,13 +95,21 @@ class FakeTorchServe:
 class Bench:
     """The whole proxy but for the TorchServe process, listening on a real port."""
 
-    def __init__(self, settings: Settings, client: TorchServeClient, torchserve: FakeTorchServe) -> None:
+    def __init__(
+        self, settings: Settings, client: TorchServeClient, torchserve: FakeTorchServe, memory: FilmMemory
+    ) -> None:
         self.torchserve = torchserve
         self.client = client
-        self.gate = Gate(slots=2, queue_limit=4, max_held_bytes=settings.max_held_bytes, stall_s=0.3)
+        self.gate = Gate(
+            client.screen,
+            slots=2,
+            batch_films=2 if client.film_memory else 1,
+            queue_limit=4,
+            stall_s=0.3,
+        )
         self.readiness = Readiness(self.gate, asyncio.get_running_loop().time)
-        self.prober = Prober(client, [FILM], self.readiness, timeout_s=0.2)
-        self.app = create_app(settings, gate=self.gate, client=client, readiness=self.readiness, prober=self.prober)
+        self.prober = Prober(client, [FILM], self.readiness, memory=memory, timeout_s=0.2)
+        self.app = create_app(settings, gate=self.gate, memory=memory, readiness=self.readiness, prober=self.prober)
         self.url = f"http://127.0.0.1:{settings.port}"
         self.readiness.succeeded()
 
@@ -103,9 +123,12 @@ class Bench:
             return Reply(response.status, await response.read(), response.headers)
 
 
-@pytest.fixture
-async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
-    torchserve = FakeTorchServe()
+@pytest.fixture(params=[True, False], ids=["shared", "travelling"])
+async def bench(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Bench]:
+    """A proxy that shares its memory with the workers, and one that cannot."""
+    memory = FilmMemory(50_000_000)
+    path = memory.path if request.param else None
+    torchserve = FakeTorchServe(Path(path) if path else None)
     async with TestServer(torchserve.app(), host="127.0.0.1") as upstream:
         assert upstream.port is not None
         settings = replace(
@@ -116,9 +139,9 @@ async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
         )
         run_dir = RunDir(tmp_path)
         run_dir.keys.write_text(json.dumps({"inference": {"key": "inf"}, "management": {"key": "man"}}))
-        async with TorchServeClient(settings, run_dir) as client:
+        async with TorchServeClient(settings, run_dir, path) as client:
             client.read_tokens()
-            bench = Bench(settings, client, torchserve)
+            bench = Bench(settings, client, torchserve, memory)
             server = uvicorn.Server(
                 uvicorn.Config(bench.app, port=settings.port, http="httptools", lifespan="off", log_config=None)
             )
@@ -132,6 +155,7 @@ async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
             watch.cancel()
             server.should_exit = True
             await serving
+    memory.close()
 
 
 def error(body: bytes) -> dict[str, str]:
@@ -148,7 +172,7 @@ async def test_film_goes_raw_and_its_answer_comes_unchanged(bench: Bench) -> Non
     assert bench.torchserve.films == [b"film"]
     sent = bench.torchserve.headers[0]
     assert sent["Authorization"] == "Bearer inf"
-    assert sent["Content-Type"] == "application/octet-stream"
+    assert sent["Content-Type"] == (REFERENCES if bench.client.film_memory else "application/octet-stream")
     assert headers["X-Request-ID"] == "mine"
     assert headers["Content-Type"] == "application/json"
 
@@ -190,7 +214,7 @@ async def test_torchserves_own_errors_are_put_into_our_shape(
     assert found == expected
     assert error(answer)
     assert ("Retry-After" in headers) == (expected == 503)
-    assert len(bench.torchserve.films) == 1, "a film must not be tried twice"
+    assert bench.torchserve.requests == 1, "a film must not be tried twice"
 
 
 async def test_lost_torchserve_is_unavailable(bench: Bench) -> None:
@@ -209,6 +233,42 @@ async def test_films_with_torchserve_are_few_and_the_rest_wait(bench: Bench) -> 
     refused = [body for status, body, _ in answers if status == 503]
     assert [error(body)["code"] for body in refused] == ["saturated"] * 2
     assert bench.torchserve.most_running == 2
+
+
+async def test_films_that_waited_share_a_request(bench: Bench) -> None:
+    bench.torchserve.pause.clear()
+    films = [asyncio.create_task(bench.predict(b"film %d" % i)) for i in range(4)]
+    while bench.torchserve.running < 2:
+        await asyncio.sleep(0.01)
+    await asyncio.sleep(0.1)
+    bench.torchserve.pause.set()
+    assert {(await film)[:2] for film in films} == {(200, ANSWER)}
+    assert sorted(bench.torchserve.films) == [b"film %d" % i for i in range(4)]
+    assert bench.torchserve.requests == (3 if bench.client.film_memory else 4)
+
+
+@pytest.mark.parametrize("body", [b"", b"x", b"200 {}\n200 {}", b"2x0 {}"])
+async def test_strange_answer_is_a_bad_gateway(bench: Bench, body: bytes) -> None:
+    async def post(content: bytes) -> tuple[int, bytes]:
+        assert content
+        return 200, body
+
+    bench.client._post = post  # type: ignore[method-assign]
+    status, answer, _ = await bench.predict()
+    if bench.client.film_memory:
+        assert (status, error(answer)["code"]) == (502, "prediction_failed")
+
+
+async def test_client_that_hangs_up_is_forgotten(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    host, port = bench.url.removeprefix("http://").split(":")
+    _, writer = await asyncio.open_connection(host, int(port))
+    head = "POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=x\r\n"
+    writer.write(f"{head}Content-Length: 1000\r\n\r\n--x\r\n".encode())
+    await writer.drain()
+    writer.close()
+    await asyncio.sleep(0.1)
+    assert not caplog.records
+    assert (await bench.predict())[0] == 200
 
 
 async def test_stalled_torchserve_does_not_hang_a_film(bench: Bench) -> None:
@@ -264,10 +324,10 @@ async def test_unknown_path_and_wrong_method_are_json(bench: Bench) -> None:
 
 
 async def test_fault_of_ours_shows_no_traceback(bench: Bench) -> None:
-    async def fault(film: bytes) -> None:
+    async def fault(film: Film) -> Answer:
         raise RuntimeError(f"secret {film!r}")
 
-    bench.client.predict = fault  # type: ignore[method-assign,assignment]
+    bench.gate.screen = fault  # type: ignore[method-assign]
     status, body, headers = await bench.predict()
     assert (status, error(body)["code"]) == (500, "internal_error")
     assert b"secret" not in body

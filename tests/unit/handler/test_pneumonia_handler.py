@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from handler.errors import ContractError
+from handler.imaging import Film, decode
 from handler.pneumonia_handler import PneumoniaHandler
 from tests.films import grey, jpeg, png
 from tests.models import NOTE, contract, write_model_store
@@ -20,8 +21,13 @@ class Context:
     def __init__(self, model_dir: Path, settings: dict[str, Any] | None = None) -> None:
         self.system_properties = {"model_dir": str(model_dir)}
         self.model_yaml_config = settings
+        self.request_types: dict[int, str] = {}
         self.statuses: dict[int, tuple[int, str]] = {}
         self.content_types: dict[int, str] = {}
+
+    def get_request_header(self, idx: int, key: str) -> str | None:
+        assert key == "Content-Type"
+        return self.request_types.get(idx)
 
     def set_response_status(self, code: int, phrase: str, idx: int) -> None:
         assert isinstance(code, int)
@@ -84,6 +90,51 @@ def test_bad_items_get_their_own_answer_and_the_others_theirs(handler: Pneumonia
     assert [context.statuses[i][0] for i in range(len(rows))] == [415, 200, 422, 422, 200, 422, 415]
     assert set(context.content_types.values()) == {"application/json"}
     assert sorted(context.content_types) == list(range(len(rows)))
+
+
+@pytest.fixture
+def shared(context: Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PneumoniaHandler:
+    """Return a handler that finds BRIGHT, then DARK, then text in the proxy's memory."""
+    (tmp_path / "memory").write_bytes(BRIGHT + DARK + b"text")
+    monkeypatch.setenv("FILM_MEMORY", str(tmp_path / "memory"))
+    handler = PneumoniaHandler()
+    handler.initialize(context)
+    return handler
+
+
+def test_films_named_by_one_request_are_answered_a_line_each(shared: PneumoniaHandler, context: Context) -> None:
+    context.request_types[0] = "application/x-film-references"
+    bright, dark, text = (0, len(BRIGHT)), (len(BRIGHT), len(DARK)), (len(BRIGHT) + len(DARK), 4)
+    named = b"\n".join(b"%d %d" % place for place in (dark, text, bright, (0, 0)))
+    told, alone = shared.handle([{"body": bytearray(named)}, {"body": DARK}], context)
+    statuses, bodies = zip(*(line.split(b" ", 1) for line in told.splitlines()), strict=True)
+    assert statuses == (b"200", b"415", b"200", b"422")
+    assert bodies[0] == alone
+    assert json.loads(bodies[2])["prediction"] == "PNEUMONIA"
+    assert json.loads(bodies[1])["error"]["code"] == "unsupported_format"
+    assert context.content_types == {0: "application/x-film-answers", 1: "application/json"}
+    assert context.statuses == {1: (200, "OK")}
+
+
+def test_naming_films_without_the_proxys_memory_is_a_fault(handler: PneumoniaHandler, context: Context) -> None:
+    context.request_types[0] = "application/x-film-references"
+    with pytest.raises(ValueError, match="FILM_MEMORY"):
+        handler.handle([{"body": b"0 1"}], context)
+
+
+def test_fault_while_decoding_one_film_is_its_own(
+    handler: PneumoniaHandler, context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fault(data: bytes) -> Film:
+        if data == DARK:
+            raise RuntimeError("secret")
+        return decode(data)
+
+    monkeypatch.setattr("handler.pneumonia_handler.decode", fault)
+    failed, told = handle(handler, context, {"body": DARK}, {"body": BRIGHT})
+    assert failed == {"error": {"code": "prediction_failed", "message": "the model failed on this film"}}
+    assert context.statuses[0][0] == 500
+    assert told["prediction"] == "PNEUMONIA"
 
 
 def test_error_has_exactly_code_and_message(handler: PneumoniaHandler, context: Context) -> None:

@@ -4,6 +4,7 @@ import pytest
 
 from proxy.errors import FormError, TooLargeError
 from proxy.form import MAX_PARTS, declared_size, read_film
+from proxy.memory import FilmMemory
 from proxy.settings import FORM_ENVELOPE_BYTES
 
 HEADERS = {"content-type": "multipart/form-data; boundary=edge"}
@@ -24,7 +25,13 @@ async def read(body: bytes, headers: dict[str, str] | None = None, chunk: int = 
             yield body[start : start + chunk]
         yield b""
 
-    return await read_film(HEADERS if headers is None else headers, chunks(), LIMIT)
+    memory = FilmMemory(LIMIT)
+    try:
+        with memory.place(LIMIT) as film:
+            await read_film(HEADERS if headers is None else headers, chunks(), film, LIMIT)
+            return bytes(film)
+    finally:
+        memory.close()
 
 
 @pytest.mark.parametrize("chunk", [1, 7, 64, 100_000])

@@ -1,86 +1,182 @@
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Iterator, Sequence
 
 import pytest
 
-from proxy.errors import UnavailableError
-from proxy.gate import PATIENCE, Gate
+from proxy.client import Answer
+from proxy.errors import RequestError, UnavailableError, UpstreamError
+from proxy.gate import BATCH_BYTES, PATIENCE, Gate
+from proxy.memory import Film, FilmMemory
 
 STALL_S = 0.2
 
 
+@pytest.fixture(scope="module")
+def memory() -> Iterator[FilmMemory]:
+    memory = FilmMemory(10 * BATCH_BYTES)
+    yield memory
+    memory.close()
+
+
+class TorchServe:
+    """Answers each request when told to, its films all alike; remembers how many films each had."""
+
+    def __init__(self) -> None:
+        self.leave = asyncio.Event()
+        self.requests: list[int] = []
+        self.cancelled = 0
+        self.fault: Exception | None = None
+        self.answers: list[Answer | RequestError] = []
+
+    async def screen(self, films: Sequence[Film]) -> Sequence[Answer | RequestError]:
+        self.requests.append(len(films))
+        try:
+            await self.leave.wait()
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
+        if self.fault is not None:
+            raise self.fault
+        return self.answers or [Answer(200, b"%d" % film.size) for film in films]
+
+
 @pytest.fixture
-def gate() -> Gate:
-    return Gate(slots=2, queue_limit=3, max_held_bytes=200_000, stall_s=STALL_S)
+def torchserve() -> TorchServe:
+    return TorchServe()
 
 
-async def film(gate: Gate, stay: Callable[[], Awaitable[object]]) -> str:
-    """Goes through the gate and stays inside until told otherwise; says what became of it."""
-    try:
-        async with gate.slot():
-            await stay()
-    except UnavailableError as exc:
-        return f"{exc.code}: {exc.message}"
+@pytest.fixture
+def gate(torchserve: TorchServe) -> Gate:
+    return Gate(torchserve.screen, slots=2, batch_films=2, queue_limit=3, stall_s=STALL_S)
+
+
+async def film(gate: Gate, memory: FilmMemory, size: int = 1) -> str:
+    """Goes through the gate; says what became of it."""
+    with memory.place(size) as film:
+        film.append(b"x" * size)
+        try:
+            answer = await gate.screen(film)
+        except UnavailableError as exc:
+            return f"{exc.code}: {exc.message}"
+    assert answer.body == b"%d" % size
     return "answered"
 
 
 async def settle() -> None:
-    for _ in range(5):
+    for _ in range(8):
         await asyncio.sleep(0)
 
 
-def crowd(gate: Gate, count: int, leave: asyncio.Event) -> list["asyncio.Task[str]"]:
-    return [asyncio.create_task(film(gate, leave.wait)) for _ in range(count)]
+def crowd(gate: Gate, memory: FilmMemory, count: int) -> list["asyncio.Task[str]"]:
+    return [asyncio.create_task(film(gate, memory)) for _ in range(count)]
 
 
-async def test_films_pass_in_turn(gate: Gate) -> None:
-    leave = asyncio.Event()
-    films = crowd(gate, 5, leave)
+async def test_films_pass_in_turn(gate: Gate, memory: FilmMemory, torchserve: TorchServe) -> None:
+    films = crowd(gate, memory, 5)
     await settle()
-    leave.set()
+    torchserve.leave.set()
     assert await asyncio.gather(*films) == ["answered"] * 5
 
 
-async def test_film_beyond_the_queue_is_refused_at_once(gate: Gate) -> None:
-    leave = asyncio.Event()
-    films = crowd(gate, 5, leave)
+async def test_film_beyond_the_queue_is_refused_at_once(gate: Gate, memory: FilmMemory, torchserve: TorchServe) -> None:
+    films = crowd(gate, memory, 5)
     await settle()
-    assert (await film(gate, leave.wait)).startswith("saturated")
-    leave.set()
+    assert (await film(gate, memory)).startswith("saturated")
+    torchserve.leave.set()
     assert await asyncio.gather(*films) == ["answered"] * 5
 
 
-async def test_refusal_leaves_no_trace(gate: Gate) -> None:
-    leave = asyncio.Event()
-    films = crowd(gate, 8, leave)
+async def test_refusal_leaves_no_trace(gate: Gate, memory: FilmMemory, torchserve: TorchServe) -> None:
+    films = crowd(gate, memory, 8)
     await settle()
-    leave.set()
+    torchserve.leave.set()
     await asyncio.gather(*films)
-    again = crowd(gate, 5, leave)
-    assert await asyncio.gather(*again) == ["answered"] * 5
+    assert await asyncio.gather(*crowd(gate, memory, 5)) == ["answered"] * 5
 
 
-async def test_stalled_films_are_given_up_inside_and_waiting(gate: Gate) -> None:
-    films = crowd(gate, 4, asyncio.Event())
+async def test_lone_films_go_alone_and_those_that_waited_together(
+    gate: Gate, memory: FilmMemory, torchserve: TorchServe
+) -> None:
+    films = crowd(gate, memory, 5)
+    await settle()
+    assert torchserve.requests == [1, 1]
+    torchserve.leave.set()
+    await asyncio.gather(*films)
+    assert torchserve.requests == [1, 1, 2, 1]
+
+
+async def test_each_film_gets_its_own_answer(gate: Gate, memory: FilmMemory, torchserve: TorchServe) -> None:
+    busy = crowd(gate, memory, 2)
+    await settle()
+    sizes = [asyncio.create_task(film(gate, memory, size)) for size in (3, 4)]  # `film` compares
+    await settle()
+    torchserve.leave.set()
+    assert await asyncio.gather(*busy, *sizes) == ["answered"] * 4
+    assert torchserve.requests == [1, 1, 2]
+
+
+async def test_large_films_share_no_request(gate: Gate, memory: FilmMemory, torchserve: TorchServe) -> None:
+    films = crowd(gate, memory, 2)
+    await settle()
+    films += [asyncio.create_task(film(gate, memory, BATCH_BYTES // 2 + 1)) for _ in range(2)]
+    await settle()
+    torchserve.leave.set()
+    await asyncio.gather(*films)
+    assert torchserve.requests == [1, 1, 1, 1]
+
+
+async def test_neighbour_of_a_failing_film_is_answered(memory: FilmMemory, torchserve: TorchServe) -> None:
+    torchserve.leave.set()
+    torchserve.answers = [UpstreamError("it failed"), Answer(200, b"1")]
+    busy = Gate(torchserve.screen, slots=0, batch_films=2, queue_limit=3, stall_s=STALL_S)
+    with memory.place(1) as first, memory.place(1) as second:
+        films = [asyncio.create_task(busy.screen(place)) for place in (first, second)]
+        await settle()
+        busy._free = 1
+        busy._send()
+        failed, answered = await asyncio.gather(*films, return_exceptions=True)
+    assert isinstance(failed, UpstreamError)
+    assert answered == Answer(200, b"1")
+
+
+async def test_stalled_films_are_given_up_inside_and_waiting(
+    gate: Gate, memory: FilmMemory, torchserve: TorchServe
+) -> None:
+    films = crowd(gate, memory, 4)
     await settle()
     gate.sweep(asyncio.get_running_loop().time() + STALL_S + 0.1)
     assert {answer.split(":")[0] for answer in await asyncio.gather(*films)} == {"timeout"}
+    await settle()
+    assert torchserve.cancelled == 2
 
 
-async def test_films_wait_on_while_others_are_answered(gate: Gate) -> None:
-    leave = asyncio.Event()
-    films = crowd(gate, 4, leave)
+async def test_request_goes_on_while_one_of_its_films_is_waited_for(
+    gate: Gate, memory: FilmMemory, torchserve: TorchServe
+) -> None:
+    busy = crowd(gate, memory, 2)
+    await settle()
+    early, late = crowd(gate, memory, 2)
+    await settle()
+    early.cancel()  # as when the service ends while its client waits
+    await settle()
+    torchserve.leave.set()
+    assert await asyncio.gather(*busy, late) == ["answered"] * 3
+    assert torchserve.cancelled == 0
+
+
+async def test_films_wait_on_while_others_are_answered(gate: Gate, memory: FilmMemory, torchserve: TorchServe) -> None:
+    films = crowd(gate, memory, 4)
     await settle()
     now = asyncio.get_running_loop().time()
     gate._last_answer = now + STALL_S
-    gate.sweep(now + STALL_S + 0.5)
+    gate.sweep(now + STALL_S + 0.1)
     await settle()
-    leave.set()
+    torchserve.leave.set()
     assert await asyncio.gather(*films) == ["answered"] * 4
 
 
-async def test_no_film_waits_for_ever(gate: Gate) -> None:
-    films = crowd(gate, 1, asyncio.Event())
+async def test_no_film_waits_for_ever(gate: Gate, memory: FilmMemory) -> None:
+    films = crowd(gate, memory, 1)
     await settle()
     late = asyncio.get_running_loop().time() + PATIENCE * STALL_S + 0.1
     gate._last_answer = late
@@ -88,50 +184,53 @@ async def test_no_film_waits_for_ever(gate: Gate) -> None:
     assert (await films[0]).startswith("timeout")
 
 
-async def test_closing_answers_every_film_with_the_reason(gate: Gate) -> None:
-    films = crowd(gate, 4, asyncio.Event())
+async def test_closing_answers_every_film_with_the_reason(
+    gate: Gate, memory: FilmMemory, torchserve: TorchServe
+) -> None:
+    films = crowd(gate, memory, 4)
     await settle()
     gate.close("it died")
     assert await asyncio.gather(*films) == ["unavailable: it died"] * 4
-    assert await film(gate, settle) == "unavailable: it died"
+    assert await film(gate, memory) == "unavailable: it died"
     gate.open()
-    assert await film(gate, settle) == "answered"
+    torchserve.leave.set()
+    assert await film(gate, memory) == "answered"
 
 
-async def test_closing_twice_is_the_same(gate: Gate) -> None:
-    films = crowd(gate, 2, asyncio.Event())
+async def test_closing_twice_is_the_same(gate: Gate, memory: FilmMemory) -> None:
+    films = crowd(gate, memory, 2)
     await settle()
     gate.close("first")
     gate.close("second")
     assert {answer.split(":")[0] for answer in await asyncio.gather(*films)} == {"unavailable"}
 
 
-async def test_watch_gives_up_stalled_films() -> None:
-    gate = Gate(slots=1, queue_limit=1, max_held_bytes=1, stall_s=0.05)
+async def test_watch_gives_up_stalled_films(memory: FilmMemory, torchserve: TorchServe) -> None:
+    gate = Gate(torchserve.screen, slots=1, batch_films=1, queue_limit=1, stall_s=0.05)
     watch = asyncio.create_task(gate.watch())
-    assert (await film(gate, asyncio.Event().wait)).startswith("timeout")
+    assert (await film(gate, memory)).startswith("timeout")
     watch.cancel()
 
 
 @pytest.mark.parametrize("fault", [ValueError, UnavailableError])
-async def test_failing_film_gives_its_place_back(gate: Gate, fault: Callable[[str], Exception]) -> None:
+async def test_failing_request_gives_its_place_back(
+    gate: Gate, memory: FilmMemory, torchserve: TorchServe, fault: type[Exception]
+) -> None:
+    torchserve.leave.set()
+    torchserve.fault = fault("x")
     for _ in range(5):
-        with pytest.raises(Exception, match="x"):
-            async with gate.slot():
-                raise fault("x")
-    assert await film(gate, settle) == "answered"
+        with memory.place(1) as place, pytest.raises(fault, match="x"):
+            await gate.screen(place)
+    torchserve.fault = None
+    assert await film(gate, memory) == "answered"
 
 
-def test_memory_is_bounded_and_given_back(gate: Gate) -> None:
-    with gate.hold(100_000):
-        with pytest.raises(UnavailableError, match="too many"), gate.hold(100_001):
-            pass
-        with gate.hold(100_000):
-            pass
-    with gate.hold(200_000):
-        pass
-
-
-def test_small_film_counts_as_a_read_buffer(gate: Gate) -> None:
-    with gate.hold(1), gate.hold(1), gate.hold(1), pytest.raises(UnavailableError), gate.hold(1):
-        pass
+async def test_film_that_is_left_while_it_waits_takes_no_place(
+    gate: Gate, memory: FilmMemory, torchserve: TorchServe
+) -> None:
+    films = crowd(gate, memory, 3)
+    await settle()
+    films[2].cancel()
+    torchserve.leave.set()
+    assert await asyncio.gather(*films[:2]) == ["answered"] * 2
+    assert torchserve.requests == [1, 1]

@@ -1,12 +1,13 @@
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 
 import pytest
 
 from proxy.client import Answer
 from proxy.errors import ProxyError, UnavailableError
 from proxy.gate import Gate
+from proxy.memory import Film, FilmMemory
 from proxy.readiness import FRESH_S, Prober, Readiness, State
 from proxy.reference import ReferenceFilm
 
@@ -27,34 +28,47 @@ class FakeClient:
     async def ready_workers(self) -> int:
         return self.workers
 
-    async def predict(self, film: bytes) -> Answer:
-        assert film == b"film"
+    async def screen(self, films: Sequence[Film]) -> Sequence[Answer]:
+        assert [bytes(film) for film in films] == [b"film"]
         self.films += 1
         await asyncio.sleep(self.delay_s)
         self.meanwhile()
         if self.fault is not None:
             raise self.fault
-        return Answer(200, json.dumps({"p_pneumonia": self.p_pneumonia}).encode())
+        return [Answer(200, json.dumps({"p_pneumonia": self.p_pneumonia}).encode())]
 
 
 class Bench:
-    def __init__(self) -> None:
-        self.gate = Gate(slots=1, queue_limit=1, max_held_bytes=1, stall_s=1)
+    def __init__(self, memory: FilmMemory) -> None:
+        self.memory = memory
+        self.gate = Gate(self.screen, slots=1, batch_films=1, queue_limit=1, stall_s=1)
         self.readiness = Readiness(self.gate, asyncio.get_running_loop().time)
         self.client = FakeClient()
-        self.prober = Prober(self.client, [FILM], self.readiness, timeout_s=0.2)  # type: ignore[arg-type]
+        self.prober = Prober(
+            self.client,  # type: ignore[arg-type]
+            [FILM],
+            self.readiness,
+            memory=memory,
+            timeout_s=0.2,
+        )
+
+    async def screen(self, films: Sequence[Film]) -> Sequence[Answer]:
+        return [Answer(200, b"{}") for _ in films]
 
     async def gate_is_open(self) -> bool:
         try:
-            async with self.gate.slot():
-                return True
+            with self.memory.place(1) as film:
+                await self.gate.screen(film)
         except UnavailableError:
             return False
+        return True
 
 
 @pytest.fixture
-async def bench() -> Bench:
-    return Bench()
+async def bench() -> AsyncIterator[Bench]:
+    memory = FilmMemory(100_000)
+    yield Bench(memory)
+    memory.close()
 
 
 async def test_service_begins_loading_and_closed(bench: Bench) -> None:

@@ -1,11 +1,13 @@
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
 from proxy import supervisor as module
+from proxy.client import Answer
 from proxy.errors import ProbeError, ProxyError, SettingsError, StartError
 from proxy.gate import Gate
+from proxy.memory import Film
 from proxy.readiness import Readiness, State
 from proxy.rundir import RunDir
 from proxy.settings import Settings
@@ -36,10 +38,13 @@ class FakeTorchServe:
 class Bench:
     """A supervisor whose TorchServe, client and prober are the bench itself."""
 
+    film_memory = "/proc/1/fd/3"
+
     def __init__(self) -> None:
         loop = asyncio.get_running_loop()
         self.settings = Settings.from_environ({"WORKERS": "3"})
-        self.readiness = Readiness(Gate(slots=1, queue_limit=1, max_held_bytes=1, stall_s=1), loop.time)
+        gate = Gate(self.screen, slots=1, batch_films=1, queue_limit=1, stall_s=1)
+        self.readiness = Readiness(gate, loop.time)
         self.supervisor = Supervisor(
             self.settings,
             RunDir(self.settings.run_dir),
@@ -53,7 +58,11 @@ class Bench:
         self.workers = 1
         self.works = True
 
-    def start(self, _settings: Settings, _run_dir: RunDir) -> FakeTorchServe:
+    async def screen(self, _films: Sequence[Film]) -> Sequence[Answer]:
+        raise NotImplementedError
+
+    def start(self, _settings: Settings, _run_dir: RunDir, film_memory: str | None) -> FakeTorchServe:
+        assert film_memory == self.film_memory
         if self.fault is not None:
             raise self.fault
         self.runs.append(FakeTorchServe())

@@ -75,7 +75,9 @@ def test_finding_torchserve_does_not_import_it(settings: Settings, run_dir: RunD
 
 def test_environment_keeps_ours_and_drops_what_would_overrule_it(run_dir: RunDir) -> None:
     given = {"PATH": "/bin", "TS_CONFIG_FILE": "/other", "TEMP": "/other", "OMP_NUM_THREADS": "8"}
-    made = environment(given, run_dir)
+    made = environment(given, run_dir, "/proc/1/fd/3")
+    assert made["FILM_MEMORY"] == "/proc/1/fd/3"
+    assert "FILM_MEMORY" not in environment(given, run_dir, None)
     assert made["PATH"] == "/bin"
     assert "TS_CONFIG_FILE" not in made
     assert made["TEMP"] == made["TMPDIR"] == str(run_dir.temp)

@@ -1,0 +1,131 @@
+"""The memory that films are read into, which TorchServe's workers read too.
+
+A film is most of a request. Laid where the workers can read it, it need not travel through the JVM and two sockets:
+what travels is its place. On Linux the memory is an anonymous file, which has no name, is on no disk and is gone with
+the last process that has it open. Elsewhere it is the proxy's own, and the films travel.
+"""
+
+import mmap
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from proxy.errors import SaturatedError, SettingsError
+
+SLACK = 4
+"""Addresses for each byte that may be held, so that gaps between films do not matter; untouched, they cost nothing."""
+
+SMALLEST_PLACE_BYTES = 65_536
+"""A request takes at least a read buffer, however small its film."""
+
+RETURNED_BYTES = 2**20
+"""The memory of a film from this size on is given back to the system; that of smaller ones is used again at once."""
+
+
+class Film:
+    """One film in the memory, written piece by piece."""
+
+    __slots__ = ("_map", "end", "size", "start")
+
+    def __init__(self, memory: mmap.mmap, start: int, end: int) -> None:
+        self._map = memory
+        self.start = start
+        self.end = end
+        """Where its place ends; the film may be shorter."""
+        self.size = 0
+
+    def append(self, piece: bytes) -> None:
+        """Adds a piece. What does not fit is a fault of ours: the callers bound the size."""
+        begin = self.start + self.size
+        end = begin + len(piece)
+        if end > self.end:
+            raise ValueError(f"a film of over {self.end - self.start} bytes in a place for so many")
+        self._map[begin:end] = piece
+        self.size += len(piece)
+
+    def __bytes__(self) -> bytes:
+        return self._map[self.start : self.start + self.size]
+
+    @property
+    def reference(self) -> bytes:
+        """How `handler/film_memory.py` finds it."""
+        return b"%d %d" % (self.start, self.size)
+
+
+class FilmMemory:
+    """Gives films a place, as long as they are held.
+
+    Raises:
+        SettingsError: There are not so many addresses to have.
+    """
+
+    def __init__(self, max_held_bytes: int) -> None:
+        self._max_held_bytes = max_held_bytes
+        self._held_bytes = 0
+        self._size = SLACK * max_held_bytes
+        self._file = -1
+        try:
+            if sys.platform == "linux":
+                self._file = os.memfd_create("films")
+                os.ftruncate(self._file, self._size)
+            self._map = mmap.mmap(self._file, self._size)
+        except OSError as exc:
+            raise SettingsError(f"MAX_HELD_BYTES={max_held_bytes} cannot be reserved: {exc.strerror}") from exc
+        self._films: list[Film] = []
+        """By their places."""
+
+    @property
+    def path(self) -> str | None:
+        """Where another process of ours can open it, or None where none can."""
+        return None if self._file < 0 else f"/proc/{os.getpid()}/fd/{self._file}"
+
+    def keep(self, content: bytes) -> Film:
+        """Lays a film into the memory for good."""
+        film = self._take(len(content))
+        film.append(content)
+        return film
+
+    def close(self) -> None:
+        """Gives the memory back."""
+        self._map.close()
+        if self._file >= 0:
+            os.close(self._file)
+
+    @contextmanager
+    def place(self, size: int) -> Iterator[Film]:
+        """Finds a place for a film of at most `size` bytes, before it is read.
+
+        A film that was given up may still be named in a request that TorchServe has. Its place is free all the same:
+        whatever a worker reads there, the answer reaches nobody.
+
+        Raises:
+            SaturatedError: Too many bytes are held, or there is no gap so large.
+        """
+        held = max(size, SMALLEST_PLACE_BYTES)
+        if self._held_bytes + held > self._max_held_bytes:
+            raise SaturatedError
+        film = self._take(size)
+        self._held_bytes += held
+        try:
+            yield film
+        finally:
+            self._held_bytes -= held
+            self._films.remove(film)
+            if sys.platform == "linux" and film.size >= RETURNED_BYTES:
+                self._map.madvise(mmap.MADV_REMOVE, film.start, film.end - film.start)
+
+    def _take(self, size: int) -> Film:
+        """Takes the first gap: places low in the memory are used again and again, and the rest stays untouched."""
+        size = -(-size // mmap.PAGESIZE) * mmap.PAGESIZE
+        start = position = 0
+        for film in self._films:
+            if film.start - start >= size:
+                break
+            start = film.end
+            position += 1
+        if start + size > self._size:
+            raise SaturatedError
+        film = Film(self._map, start, start + size)
+        self._films.insert(position, film)
+        return film

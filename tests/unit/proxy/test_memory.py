@@ -1,0 +1,103 @@
+import mmap
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from handler import film_memory
+from proxy import client, memory
+from proxy.errors import SettingsError, UnavailableError
+from proxy.memory import FilmMemory
+
+PAGE = mmap.PAGESIZE
+HELD = 200_000
+
+
+@pytest.fixture
+def films() -> Iterator[FilmMemory]:
+    films = FilmMemory(HELD)
+    yield films
+    films.close()
+
+
+def test_film_is_written_piece_by_piece(films: FilmMemory) -> None:
+    with films.place(10) as film:
+        film.append(b"a fi")
+        film.append(b"lm")
+        assert (bytes(film), film.size) == (b"a film", 6)
+
+
+def test_films_keep_out_of_each_others_places(films: FilmMemory) -> None:
+    with films.place(PAGE + 1) as first, films.place(1) as second:
+        first.append(b"1" * (PAGE + 1))
+        second.append(b"2")
+        assert bytes(first) == b"1" * (PAGE + 1)
+        assert bytes(second) == b"2"
+        with pytest.raises(ValueError, match="place for so many"):
+            second.append(b"2" * PAGE)
+
+
+def test_gap_is_used_again(films: FilmMemory) -> None:
+    with films.place(PAGE) as first:
+        with films.place(PAGE) as gap, films.place(PAGE) as last:
+            places = [film.start for film in (first, gap, last)]
+        with films.place(PAGE) as again, films.place(PAGE) as after:
+            assert [film.start for film in (first, again, after)] == places
+
+
+def test_what_is_held_is_bounded_and_given_back(films: FilmMemory) -> None:
+    with films.place(HELD - 70_000):
+        with pytest.raises(UnavailableError, match="too many"), films.place(70_001):
+            pass
+        with films.place(70_000):
+            pass
+    with films.place(HELD):
+        pass
+
+
+def test_small_film_counts_as_a_read_buffer(films: FilmMemory) -> None:
+    with films.place(1), films.place(1), films.place(1), pytest.raises(UnavailableError), films.place(1):
+        pass
+
+
+def test_film_without_a_gap_is_refused(films: FilmMemory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(films, "_size", HELD)
+    with films.place(PAGE), pytest.raises(UnavailableError, match="too many"), films.place(HELD - PAGE + 1):
+        pass
+
+
+def test_kept_film_stays(films: FilmMemory) -> None:
+    kept = films.keep(b"reference")
+    with films.place(1) as film:
+        film.append(b"x")
+    assert bytes(kept) == b"reference"
+
+
+def test_memory_beyond_all_addresses_is_a_bad_setting() -> None:
+    with pytest.raises(SettingsError, match="MAX_HELD_BYTES"):
+        FilmMemory(1 << 60)
+
+
+@pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="films travel where there is no anonymous shared file")
+class TestShared:
+    """Linux: workers read the same memory."""
+
+    def test_handler_finds_the_films_by_their_references(self, films: FilmMemory) -> None:
+        assert films.path is not None
+        with films.place(10) as first, films.place(PAGE + 10) as second:
+            first.append(b"first")
+            second.append(b"second" * 700)
+            named = b"\n".join([second.reference, first.reference])
+            assert film_memory.FilmMemory(Path(films.path)).films(named) == [b"second" * 700, b"first"]
+
+    def test_both_rooms_mean_the_same(self) -> None:
+        assert client.REFERENCES == film_memory.CONTENT_TYPE
+
+    def test_large_film_gives_its_memory_back(self, films: FilmMemory, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(memory, "RETURNED_BYTES", PAGE)
+        assert films.path is not None
+        for size in (PAGE - 1, 3 * PAGE):
+            with films.place(size) as film:
+                film.append(b"x" * size)
+        assert Path(films.path).stat().st_blocks == 0
