@@ -123,6 +123,7 @@ class TestFailure:
         os.kill(stub_service.jvm(), signal.SIGKILL)
         began = time.monotonic()
         assert film.result(10).status_code == 503
+        time.sleep(FRESH_S)  # so long a prediction made before counts
         assert not stub_service.healthy()
         refused(stub_service)
         assert time.monotonic() - began < PROMISE_S + SLACK_S
