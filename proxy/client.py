@@ -1,25 +1,23 @@
 """The way to TorchServe: films to its inference API, questions and scaling to its management API."""
 
 import asyncio
-import io
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
-import aiohttp
-
 from proxy.errors import ProxyError, RequestError, UnavailableError, UpstreamError
 from proxy.memory import Film
 from proxy.rundir import RunDir
 from proxy.settings import MODEL_NAME, Settings
+from proxy.upstream import Upstream
+
+PREDICTIONS = f"/predictions/{MODEL_NAME}"
+MODEL = f"/models/{MODEL_NAME}"
 
 MANAGEMENT_TIMEOUT_S = 1.0
 """The management API answers in milliseconds, or is in trouble."""
-
-LARGE_BODY_BYTES = 2**20
-"""From here on aiohttp asks for a file-like body, which it writes piece by piece without blocking the event loop."""
 
 OURS = frozenset(
     {HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.UNSUPPORTED_MEDIA_TYPE, HTTPStatus.UNPROCESSABLE_ENTITY}
@@ -46,23 +44,17 @@ class TorchServeClient:
         self._run_dir = run_dir
         self.film_memory = film_memory
         """Where the workers find the films that a request names, or None where films have to travel."""
-        self._predictions = f"http://127.0.0.1:{settings.inference_port}/predictions/{MODEL_NAME}"
-        self._model = f"http://127.0.0.1:{settings.management_port}/models/{MODEL_NAME}"
-        self._film_headers: dict[str, str] = {}
-        self._management_headers: dict[str, str] = {}
+        self._inference = Upstream(settings.inference_port)
+        self._management = Upstream(settings.management_port)
+        self._film_headers = b""
+        self._management_headers = b""
 
     async def __aenter__(self) -> "TorchServeClient":
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0),  # the gate bounds them
-            timeout=aiohttp.ClientTimeout(total=None),  # the callers bound the time
-            cookie_jar=aiohttp.DummyCookieJar(),
-            skip_auto_headers=["User-Agent", "Accept", "Accept-Encoding"],
-            trust_env=False,  # a proxy of the environment is not for loopback
-        )
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
-        await self._session.close()
+        self._inference.close()
+        self._management.close()
 
     def read_tokens(self) -> None:
         """Reads the tokens that TorchServe made at its start.
@@ -70,11 +62,9 @@ class TorchServeClient:
         Raises:
             ProxyError: It has not come so far yet.
         """
-        self._film_headers = {
-            "Authorization": f"Bearer {self._run_dir.token('inference')}",
-            "Content-Type": REFERENCES if self.film_memory else "application/octet-stream",
-        }
-        self._management_headers = {"Authorization": f"Bearer {self._run_dir.token('management')}"}
+        kind = REFERENCES if self.film_memory else "application/octet-stream"
+        self._film_headers = _bearer(self._run_dir.token("inference")) + f"Content-Type: {kind}\r\n".encode()
+        self._management_headers = _bearer(self._run_dir.token("management"))
 
     async def screen(self, films: Sequence[Film]) -> Sequence[Answer | RequestError]:
         """Has films screened in one request; without shared memory it takes one film.
@@ -98,14 +88,9 @@ class TorchServeClient:
         return answers
 
     async def _post(self, content: bytes) -> tuple[int, bytes]:
-        body = content if len(content) < LARGE_BODY_BYTES else io.BytesIO(content)
         try:
-            async with self._session.post(self._predictions, data=body, headers=self._film_headers) as response:
-                content = await response.read()
-                if response.status != HTTPStatus.OK:
-                    response.close()  # TorchServe hangs up after an error: keep that connection out of the pool
-                return response.status, content
-        except (aiohttp.ClientError, ConnectionError) as exc:
+            return await self._inference.request("POST", PREDICTIONS, self._film_headers, content)
+        except ConnectionError as exc:
             raise UnavailableError("TorchServe broke off") from exc
 
     async def ready_workers(self) -> int:
@@ -114,7 +99,7 @@ class TorchServeClient:
         Raises:
             ProxyError: TorchServe does not say.
         """
-        description = await self._manage("GET", self._model)
+        description = await self._manage("GET", MODEL)
         try:
             return sum(worker["status"] == "READY" for worker in description[0]["workers"])
         except (LookupError, TypeError) as exc:
@@ -126,23 +111,23 @@ class TorchServeClient:
         Raises:
             ProxyError: TorchServe refuses or does not answer.
         """
-        await self._manage("PUT", f"{self._model}?min_worker={workers}&max_worker={workers}")
+        await self._manage("PUT", f"{MODEL}?min_worker={workers}&max_worker={workers}")
 
-    async def _manage(self, method: str, url: str) -> Any:
+    async def _manage(self, method: str, path: str) -> Any:
         try:
-            async with (
-                asyncio.timeout(MANAGEMENT_TIMEOUT_S),
-                self._session.request(method, url, headers=self._management_headers) as response,
-            ):
-                content = await response.read()
-                if not response.ok:
-                    response.close()
-                    raise ProxyError(f"TorchServe's management API answered {response.status}")
-                return json.loads(content)
+            async with asyncio.timeout(MANAGEMENT_TIMEOUT_S):
+                status, content = await self._management.request(method, path, self._management_headers)
+            if status >= HTTPStatus.BAD_REQUEST:
+                raise ProxyError(f"TorchServe's management API answered {status}")
+            return json.loads(content)
         except TimeoutError as exc:
             raise ProxyError("TorchServe's management API does not answer") from exc
-        except (aiohttp.ClientError, ConnectionError, ValueError) as exc:
+        except (ConnectionError, ValueError) as exc:
             raise ProxyError("TorchServe's management API cannot be reached") from exc
+
+
+def _bearer(token: str) -> bytes:
+    return f"Authorization: Bearer {token}\r\n".encode()
 
 
 def _split(line: bytes) -> tuple[int, bytes]:

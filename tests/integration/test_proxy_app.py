@@ -26,6 +26,7 @@ from proxy.readiness import Prober, Readiness
 from proxy.reference import ReferenceFilm
 from proxy.rundir import RunDir
 from proxy.settings import Settings
+from proxy.upstream import Upstream
 
 pytestmark = pytest.mark.integration
 
@@ -218,7 +219,7 @@ async def test_torchserves_own_errors_are_put_into_our_shape(
 
 
 async def test_lost_torchserve_is_unavailable(bench: Bench) -> None:
-    bench.client._predictions = f"http://127.0.0.1:{unused_port()}/"
+    bench.client._inference = Upstream(unused_port())
     assert (await bench.predict())[0] == 503
 
 
