@@ -112,6 +112,10 @@ reproduce: $(VENV)/.train ## Train the shipped recipe again and compare with the
 evaluate: $(VENV)/.train ## Score films with the shipped model: make evaluate DATA=DIR OUT=DIR
 	@$(BIN)/python -m training.evaluate --data $(call required,DATA) --out $(or $(OUT),out/evaluation) --model-store $(MODEL_STORE)
 
+.PHONY: parity
+parity: $(VENV)/.train ## Tell how far the server's shortcuts move the answers: make parity DATA=DIR
+	@$(BIN)/python -m training.parity --data $(call required,DATA) --model-store $(MODEL_STORE)
+
 .PHONY: validate-site
 validate-site: $(VENV)/.train ## Try the model on your films: make validate-site DATA=DIR (VERSION=X.Y.Z recalibrates it)
 	@$(BIN)/python -m training.validate_site --data $(call required,DATA) --out $(or $(OUT),out/site) \

@@ -14,7 +14,7 @@ import psutil
 from bench.contenders.scoring import ROOT
 
 SERVICE_PACKAGES = (
-    "onnxruntime",
+    "openvino",
     "pillow",
     "numpy",
     "torch",

@@ -21,7 +21,7 @@ from handler.imaging import INPUT_PX, VERSION
 from handler.screening import probabilities
 from training import cli
 from training.errors import ArtefactError, DataError
-from training.evaluate import logits_of
+from training.evaluate import THREADS, logits_of
 from training.films import LABELS, DecodedFilms
 from training.metrics import wilson
 from training.model import MEAN, STD
@@ -96,7 +96,9 @@ def calibrate(
         model_sha256 = hashlib.sha256(onnx.read_bytes()).hexdigest()
     except OSError as exc:
         raise ArtefactError(f"{onnx}: {exc.strerror}") from exc
-    logits, labels = logits_of(Engine(onnx), held_out.pixels), held_out.labels
+    # In float32: the thresholds must not depend on the processor that chose them.
+    engine = Engine(onnx, exact=True, threads=THREADS)
+    logits, labels = logits_of(engine, held_out.pixels), held_out.labels
     choice = chosen(logits, labels)
     p_pneumonia = probabilities(logits, choice.calibration)
     return ModelContract(

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from handler.engine import Engine
 from training import cli
 from training.corruptions import CORRUPTIONS, corrupted, with_detail_swapped
-from training.evaluate import logits_of
+from training.evaluate import THREADS, logits_of
 from training.export import export_onnx, save_weights
 from training.films import DecodedFilms
 from training.metrics import roc_auc
@@ -76,7 +76,7 @@ def as_shipped(checkpoint: Path) -> Engine:
         weights, graph = Path(folder) / "weights.safetensors", Path(folder) / "model.onnx"
         save_weights(checkpoint, weights)
         export_onnx(weights, graph)
-        return Engine(graph)
+        return Engine(graph, threads=THREADS)
 
 
 def score(engine: Engine, films: DecodedFilms) -> Score:

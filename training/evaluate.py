@@ -33,6 +33,9 @@ from training.metrics import Decisions, Floats, Labels
 
 logger = logging.getLogger(__name__)
 
+THREADS = os.cpu_count() or 1
+"""Films that are scored at once, each on one thread, as a worker does it."""
+
 RATES = tuple(field.name for field in dataclasses.fields(metrics.Rates))
 
 
@@ -67,9 +70,9 @@ class Shipped:
                 f"{onnx}: SHA-256 {digest[:12]}..., the contract was written for {contract.model_sha256[:12]}..."
             )
         try:
-            engine = Engine(onnx)
+            engine = Engine(onnx, threads=THREADS)
             engine.run(np.zeros((1, INPUT_PX, INPUT_PX), dtype=np.uint8))
-        except Exception as exc:  # ONNX Runtime's errors share no base class of their own
+        except RuntimeError as exc:
             raise ArtefactError(f"{onnx}: cannot be run: {exc}") from exc
         return cls(contract=contract, engine=engine)
 
@@ -96,8 +99,8 @@ class Served:
 
 
 def logits_of(engine: Engine, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-    """Return the logits (N, 2) of films (N, 224, 224): one at a time on one thread each, as a worker does it."""
-    with ThreadPoolExecutor(os.cpu_count()) as pool:  # ONNX Runtime runs without the GIL
+    """Return the logits (N, 2) of films (N, 224, 224), by an engine of `THREADS` threads."""
+    with ThreadPoolExecutor(THREADS) as pool:
         return np.concatenate(list(pool.map(lambda film: engine.run(film[None]).logits, pixels)))
 
 

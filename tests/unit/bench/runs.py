@@ -92,7 +92,7 @@ MACHINE = {
     "memory_gb": 24.0,
     "system": "Linux",
     "python": "3.11.7",
-    "packages": {"onnxruntime": "1.32.0"},
+    "packages": {"openvino": "2026.4.1"},
     "generator": "wrk",
     "commit": "0123456789ab",
     "load_average": 0.1,

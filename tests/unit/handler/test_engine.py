@@ -1,9 +1,11 @@
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from handler.engine import Engine
+from handler.imaging import decode
 from tests.models import write_model
 
 
@@ -28,7 +30,28 @@ def test_each_film_of_a_batch_is_scored_by_itself(engine: Engine) -> None:
     assert together == pytest.approx(alone, abs=1e-6)
 
 
+def test_served_precision_moves_the_shipped_model_little() -> None:
+    path = Path("model_store/pneumonia.onnx")
+    films = [decode(film.read_bytes()).pixels for film in sorted(Path("reference").glob("*.jpeg"))]
+    noise = np.random.default_rng(0)
+    films += [np.clip(film * 0.6 + noise.normal(20, 8, film.shape), 0, 255).astype(np.uint8) for film in films]
+    margins = [
+        np.diff(Engine(path, exact=exact).run(np.stack(films)).logits)[:, 0].astype(np.float64)
+        for exact in (True, False)
+    ]
+    exact, served = (1 / (1 + np.exp(-margin)) for margin in margins)
+    assert np.abs(served - exact).mean() <= 0.01
+
+
+def test_two_threads_may_run_films_at_once(tmp_path: Path) -> None:
+    engine = Engine(write_model(tmp_path / "pneumonia.onnx"), threads=2)
+    films = np.random.default_rng(0).integers(0, 256, size=(32, 1, 224, 224), dtype=np.uint8)
+    with ThreadPoolExecutor(2) as pool:
+        at_once = np.concatenate([outputs.logits for outputs in pool.map(engine.run, films)])
+    assert at_once == pytest.approx(engine.run(films[:, 0]).logits, abs=1e-6)
+
+
 def test_file_that_is_no_model_is_refused(tmp_path: Path) -> None:
     (tmp_path / "pneumonia.onnx").write_bytes(b"no model")
-    with pytest.raises(Exception, match="Load model"):
+    with pytest.raises(RuntimeError, match="Unable to read the model"):
         Engine(tmp_path / "pneumonia.onnx")
