@@ -67,7 +67,7 @@ def score_run(run: Path, films: DecodedFilms) -> ScoredRun:
 
 
 def as_shipped(checkpoint: Path) -> Engine:
-    """Return the model that `training.export` would make of a checkpoint; on a CPU it is several times torch's speed.
+    """Return the model that `training.export` would make of a checkpoint, in float32; much faster than torch on a CPU.
 
     Raises:
         ArtefactError: the checkpoint is missing, corrupt or of another model.
@@ -76,7 +76,7 @@ def as_shipped(checkpoint: Path) -> Engine:
         weights, graph = Path(folder) / "weights.safetensors", Path(folder) / "model.onnx"
         save_weights(checkpoint, weights)
         export_onnx(weights, graph)
-        return Engine(graph, threads=THREADS)
+        return Engine(graph, exact=True, threads=THREADS)
 
 
 def score(engine: Engine, films: DecodedFilms) -> Score:
