@@ -10,11 +10,13 @@ WORKDIR /app
 # The Makefile's own set-up, in the order in which layers change: packages first, then what the archive is made of.
 COPY Makefile ./
 COPY requirements requirements
-RUN make .venv/.serve TORCH_INDEX_URL="$TORCH_INDEX_URL"
+# gpu, with an empty TORCH_INDEX_URL: for `docker run --gpus all`.
+ARG DEVICE=cpu
+RUN make .venv/.serve TORCH_INDEX_URL="$TORCH_INDEX_URL" DEVICE="$DEVICE"
 COPY config config
 COPY handler handler
 COPY model_store model_store
-RUN make archive
+RUN make archive DEVICE="$DEVICE"
 
 FROM python:3.11-slim-bookworm
 RUN useradd --create-home --uid 1000 screening

@@ -11,7 +11,11 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # What is packed and served. A store that `make validate-site` wrote brings the answers of its own calibration.
 MODEL_STORE ?= model_store
 REFERENCE ?= $(firstword $(wildcard $(MODEL_STORE)/reference) reference)
-ARTEFACTS := $(MODEL_STORE)/pneumonia.onnx $(MODEL_STORE)/contract.json
+# What the workers run on. For a GPU the archive has the weights for torch too, and its own model-config.
+DEVICE ?= $(if $(shell command -v nvidia-smi),gpu,cpu)
+ARTEFACTS := $(MODEL_STORE)/pneumonia.onnx $(MODEL_STORE)/contract.json \
+  $(if $(filter gpu,$(DEVICE)),$(MODEL_STORE)/pneumonia.safetensors)
+MODEL_CONFIG := config/model-config$(if $(filter gpu,$(DEVICE)),-gpu).yaml
 HANDLER := $(wildcard handler/*.py)
 ENTRY := handler/pneumonia_handler.py
 MAR := $(MODEL_STORE)/pneumonia.mar
@@ -20,6 +24,9 @@ MODEL_VERSION = $(shell sed -n 's/.*"model_version": "\(.*\)".*/\1/p' $(MODEL_ST
 # What the benchmark's peers need conflicts with what the service needs.
 VENV_BENCH := .venv-bench
 WRK := build/wrk/.done
+
+COMMA := ,
+SPACE := $(subst ,, )
 
 DATA ?=
 FILMS ?=
@@ -45,13 +52,17 @@ serve: $(VENV)/.serve $(MAR) ## Serve the model on port 7860 (HOST, PORT, WORKER
 archive: $(MAR) ## Rebuild MODEL_STORE/pneumonia.mar when weights, contract, handler or config changed
 
 # The handler is a package: the archiver flattens files, but takes a folder's contents as they are.
-$(MAR): $(ARTEFACTS) $(HANDLER) config/model-config.yaml requirements/handler.txt | $(VENV)/.serve
+$(MAR): $(ARTEFACTS) $(HANDLER) $(MODEL_CONFIG) requirements/handler.txt build/.archive-$(DEVICE) | $(VENV)/.serve
 	@rm -rf build/archive && mkdir -p build/archive/handler && \
 	  cp $(filter-out $(ENTRY),$(HANDLER)) build/archive/handler/
 	$(BIN)/torch-model-archiver --force --model-name pneumonia --version $(MODEL_VERSION) \
 	  --handler $(ENTRY) --requirements-file requirements/handler.txt \
-	  --config-file config/model-config.yaml --export-path $(MODEL_STORE) \
-	  --extra-files build/archive,$(MODEL_STORE)/pneumonia.onnx,$(MODEL_STORE)/contract.json
+	  --config-file $(MODEL_CONFIG) --export-path $(MODEL_STORE) \
+	  --extra-files build/archive,$(subst $(SPACE),$(COMMA),$(strip $(ARTEFACTS)))
+
+# Changes, and the archive with it, when the device does.
+build/.archive-$(DEVICE):
+	@mkdir -p build && rm -f build/.archive-* && touch $@
 
 .PHONY: scale
 scale: $(VENV)/.serve ## Set the number of workers of the running service: make scale WORKERS=3
@@ -168,10 +179,10 @@ $(VENV)/.torch: requirements/serve.txt | $(BIN)/python
 	@touch $@
 
 $(VENV)/.serve: requirements/serve.txt requirements/handler.txt requirements/constraints.txt | $(VENV)/.torch
-	$(PIP_INSTALL) -r requirements/serve.txt
+	$(PIP_INSTALL) -r requirements/$(if $(filter gpu,$(DEVICE)),gpu,serve).txt
 	@touch $@
 
-$(VENV)/.train: requirements/train.txt $(VENV)/.serve
+$(VENV)/.train: requirements/train.txt requirements/gpu.txt $(VENV)/.serve
 	$(PIP_INSTALL) -r requirements/train.txt
 	@touch $@
 

@@ -33,9 +33,9 @@ def pack(folder: Path) -> Path:
     # In the order of the logits, as the contract has them.
     (folder / "index_to_name.json").write_text(json.dumps({"0": "NORMAL", "1": "PNEUMONIA"}))
     extra = folder / "extra"
-    (extra / "training").mkdir(parents=True)
+    (extra / "handler").mkdir(parents=True)
     for name in ("__init__.py", "torchvision_operators.py"):
-        shutil.copy(ROOT / "training" / name, extra / "training")
+        shutil.copy(ROOT / "handler" / name, extra / "handler")
     command = [
         bin_of(Path(sys.executable), "torch-model-archiver"),
         *("--model-name", "pneumonia", "--version", "1.0"),

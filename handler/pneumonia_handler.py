@@ -11,7 +11,7 @@ import os
 from http import HTTPStatus
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,6 +22,9 @@ from handler.film_memory import ANSWER_TYPE, CONTENT_TYPE, VARIABLE, FilmMemory
 from handler.imaging import INPUT_PX, VERSION, Film, decode
 from handler.screening import Told, answer, probabilities
 
+if TYPE_CHECKING:
+    from handler.torch_engine import TorchEngine
+
 logger = logging.getLogger(__name__)
 
 
@@ -30,7 +33,7 @@ class PneumoniaHandler:
 
     contract: ModelContract
     point: OperatingPoint
-    engine: Engine
+    engine: "Engine | TorchEngine"
     memory: FilmMemory | None
 
     def initialize(self, context: Any) -> None:
@@ -56,7 +59,7 @@ class PneumoniaHandler:
         model = root / "pneumonia.onnx"
         if hashlib.sha256(model.read_bytes()).hexdigest() != self.contract.model_sha256:
             raise ContractError(f"model_sha256: {model.name} is not the model that the contract was written for")
-        self.engine = Engine(model)
+        self.engine = _engine(root, context.system_properties.get("gpu_id"))
         self.engine.run(np.zeros((1, INPUT_PX, INPUT_PX), dtype=np.uint8))
         shared = os.environ.get(VARIABLE)
         self.memory = FilmMemory(Path(shared)) if shared else None
@@ -125,6 +128,19 @@ class PneumoniaHandler:
         if self.memory is None:
             raise ValueError(f"{VARIABLE} is not set: there is no memory to read films from")
         return [{"body": film} for film in self.memory.films(row["body"])]
+
+
+def _engine(root: Path, gpu_id: int | None) -> "Engine | TorchEngine":
+    """Return the model on the GPU that TorchServe gave the worker, or on the CPU where there is none to use."""
+    weights = root / "pneumonia.safetensors"  # packed by `make archive DEVICE=gpu` only
+    if gpu_id is not None and weights.exists():
+        from handler.torch_engine import TorchEngine, usable_gpu  # noqa: PLC0415  (a CPU worker has no use for it)
+
+        device = usable_gpu(gpu_id)
+        if device is not None:
+            return TorchEngine(weights, device)
+        logger.warning("GPU %d is left alone: this build of torch has no CUDA", gpu_id)
+    return Engine(root / "pneumonia.onnx")
 
 
 def _body(row: dict[str, Any]) -> bytes | bytearray:

@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from training.model import PneumoniaNet
+from handler.network import PneumoniaNet
 
 
 def lively_network(seed: int, *, resolution_px: int = 224) -> PneumoniaNet:

@@ -3,6 +3,6 @@
 Imports `handler` for its decoding and its contract: what the server sees is what the trainer saw.
 """
 
-from training.torchvision_operators import declare_missing
+from handler.torchvision_operators import declare_missing
 
 declare_missing()

@@ -18,13 +18,13 @@ from scipy.optimize import minimize
 from handler.contract import SCHEMA_VERSION, Calibration, Gate, Interval, ModelContract, OperatingPoint
 from handler.engine import Engine
 from handler.imaging import INPUT_PX, VERSION
+from handler.network import MEAN, STD
 from handler.screening import probabilities
 from training import cli
 from training.errors import ArtefactError, DataError
 from training.evaluate import THREADS, logits_of
 from training.films import LABELS, DecodedFilms
 from training.metrics import wilson
-from training.model import MEAN, STD
 from training.run_folder import load_films, parts, read_run
 
 logger = logging.getLogger(__name__)

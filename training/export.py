@@ -13,14 +13,15 @@ from pathlib import Path
 import numpy as np
 import onnx
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
 from handler.engine import Engine
 from handler.imaging import INPUT_PX
+from handler.network import PneumoniaNet, ServedGraph, load_net
 from training import cli
 from training.errors import ArtefactError
-from training.model import PneumoniaNet, ServedGraph, read_weights
 
 logger = logging.getLogger(__name__)
 
@@ -67,19 +68,16 @@ def save_weights(checkpoint: Path, path: Path) -> None:
     save_file(state, path, metadata={"resolution_px": str(net.resolution_px)})
 
 
-def load_net(weights: Path) -> PneumoniaNet:
+def exported_net(weights: Path) -> PneumoniaNet:
     """Return the network of a weights file that `save_weights` wrote, in evaluation mode.
 
     Raises:
         ArtefactError: the file is missing, corrupt or of another model.
     """
-    state, told = read_weights(weights)
     try:
-        net = PneumoniaNet(dropout=0.0, resolution_px=int(told["resolution_px"]))
-        net.load_state_dict(state)
-    except (RuntimeError, KeyError, ValueError) as exc:
+        return load_net(weights)
+    except (OSError, SafetensorError, RuntimeError, KeyError, ValueError) as exc:
         raise ArtefactError(f"{weights}: not this network's weights: {exc}") from exc
-    return net.eval()
 
 
 def export_onnx(weights: Path, path: Path) -> None:
@@ -90,7 +88,7 @@ def export_onnx(weights: Path, path: Path) -> None:
     """
     films = torch.zeros(2, INPUT_PX, INPUT_PX, dtype=torch.uint8)
     torch.onnx.export(
-        ServedGraph(load_net(weights)).eval(),
+        ServedGraph(exported_net(weights)).eval(),
         (films,),
         path,
         input_names=["films"],
@@ -119,7 +117,7 @@ def parity(weights: Path, path: Path) -> float:
     Raises:
         ArtefactError: it exceeds TOLERANCE.
     """
-    graph, engine = ServedGraph(load_net(weights)).eval(), Engine(path, exact=True)
+    graph, engine = ServedGraph(exported_net(weights)).eval(), Engine(path, exact=True)
     noise = np.random.default_rng(0)
     worst = 0.0
     for batch in (1, 5):

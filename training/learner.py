@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 from torchmetrics.classification import BinaryAUROC
 
-from training.model import PneumoniaNet, freeze
+from handler.network import PneumoniaNet
+from training.model import freeze
 from training.recipe import Recipe
 from training.schedule import warmup_then_cosine
 

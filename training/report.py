@@ -23,7 +23,7 @@ from training import cli, plots
 from training.calibrate import SENSITIVITY_LOW
 from training.errors import ArtefactError, DataError
 from training.evaluate import Shipped, table
-from training.export import load_checkpoint, load_net
+from training.export import exported_net, load_checkpoint
 from training.films import LABELS, DecodedFilms
 from training.recipe import Recipe
 from training.report_measures import Answers, answer_all, confounders, measures
@@ -65,7 +65,7 @@ def require_same_model(store: Path, run: Path) -> None:
     Raises:
         ArtefactError: they are not, or one of the files is missing or corrupt.
     """
-    ours = load_net(store / "pneumonia.safetensors").state_dict()
+    ours = exported_net(store / "pneumonia.safetensors").state_dict()
     theirs = load_checkpoint(run / "best.ckpt").half().float().state_dict()
     if not all(torch.equal(ours[key], theirs[key]) for key in ours):
         raise ArtefactError(f"{store}: holds another model than that of {run}")

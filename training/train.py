@@ -15,13 +15,14 @@ from lightning import Trainer, seed_everything
 from lightning.pytorch.callbacks import Callback, EMAWeightAveraging, ModelCheckpoint, TQDMProgressBar
 from torch import Tensor
 
+from handler.network import PneumoniaNet
 from training import cli
 from training.dataset import train_loader, validation_loader
 from training.errors import ArtefactError
 from training.films import DecodedFilms, data_digest
 from training.learner import Learner
 from training.metrics_log import MetricsLog
-from training.model import PneumoniaNet, load_backbone
+from training.model import load_backbone
 from training.recipe import Recipe
 from training.run_folder import divide, load_films
 from training.step_rate import StepRate

@@ -14,11 +14,13 @@ from fastapi import FastAPI, UploadFile
 from PIL import Image
 from safetensors.torch import load_file
 
-import training  # noqa: F401  (makes torchvision importable beside a CPU build of torch)
 from bench.contenders.scoring import MODEL_STORE
+from handler.torchvision_operators import declare_missing
 
-from torchvision import transforms  # isort: skip
-from torchvision.models import mobilenet_v2  # isort: skip
+declare_missing()
+
+from torchvision import transforms  # noqa: E402
+from torchvision.models import mobilenet_v2  # noqa: E402
 
 app = FastAPI()
 model = mobilenet_v2(num_classes=2)

@@ -6,10 +6,12 @@ model was not trained with.
 Source: https://docs.pytorch.org/serve/default_handlers.html, and examples/image_classifier/mnist of pytorch/serve
 """
 
-import training  # noqa: F401  (packed beside this file; makes torchvision importable beside a CPU build of torch)
+from handler.torchvision_operators import declare_missing  # packed beside this file
 
-from torchvision import transforms  # isort: skip
-from ts.torch_handler.image_classifier import ImageClassifier  # isort: skip
+declare_missing()
+
+from torchvision import transforms  # noqa: E402
+from ts.torch_handler.image_classifier import ImageClassifier  # noqa: E402
 
 
 class FilmClassifier(ImageClassifier):

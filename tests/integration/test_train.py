@@ -15,7 +15,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from tests.networks import lively_network
-from training.export import load_net, save_weights
+from training.export import exported_net, save_weights
 from training.recipe import RECIPES
 
 pytestmark = pytest.mark.integration
@@ -84,7 +84,7 @@ def test_killed_run_goes_on_where_it_was_and_can_be_exported(films: Path, backbo
     assert re.search(r"films/s while learning, \d+\.\d\d of the step alone on data in memory", again.stdout)
     assert (run / "curves.png").stat().st_size > 0
     save_weights(run / "best.ckpt", tmp_path / "weights.safetensors")
-    assert torch.isfinite(load_net(tmp_path / "weights.safetensors").mobilenet.classifier[-1].weight).all()
+    assert torch.isfinite(exported_net(tmp_path / "weights.safetensors").mobilenet.classifier[-1].weight).all()
 
     torn = (run / "last.ckpt").read_bytes()[:5000]
     (run / "last.ckpt").write_bytes(torn)

@@ -5,10 +5,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
+from handler.engine import Engine
 from handler.errors import ContractError
 from handler.imaging import Film, decode
+from handler.network import PneumoniaNet
 from handler.pneumonia_handler import PneumoniaHandler
+from handler.torch_engine import TorchEngine
 from tests.films import grey, jpeg, png
 from tests.models import NOTE, contract, write_model_store
 
@@ -19,7 +24,7 @@ class Context:
     """What the handler uses of TorchServe's context, as strict as TorchServe's frontend about types."""
 
     def __init__(self, model_dir: Path, settings: dict[str, Any] | None = None) -> None:
-        self.system_properties = {"model_dir": str(model_dir)}
+        self.system_properties: dict[str, Any] = {"model_dir": str(model_dir), "gpu_id": None}
         self.model_yaml_config = settings
         self.request_types: dict[int, str] = {}
         self.statuses: dict[int, tuple[int, str]] = {}
@@ -50,6 +55,25 @@ def handler(context: Context) -> PneumoniaHandler:
     handler = PneumoniaHandler()
     handler.initialize(context)
     return handler
+
+
+@pytest.mark.parametrize(
+    ("packed", "device", "expected"),
+    [(True, torch.device("cpu"), TorchEngine), (True, None, Engine), (False, torch.device("cpu"), Engine)],
+)
+def test_gpu_is_used_where_the_archive_and_torch_allow(
+    context: Context, monkeypatch: pytest.MonkeyPatch, *, packed: bool, device: torch.device | None, expected: type
+) -> None:
+    if packed:
+        weights = Path(context.system_properties["model_dir"], "pneumonia.safetensors")
+        save_file(PneumoniaNet(dropout=0.0).state_dict(), weights, {"resolution_px": "224"})
+    monkeypatch.setattr("handler.torch_engine.usable_gpu", lambda gpu_id: device if gpu_id == 1 else None)
+    context.system_properties["gpu_id"] = 1
+    handler = PneumoniaHandler()
+    handler.initialize(context)
+    assert type(handler.engine) is expected
+    (told,) = handle(handler, context, {"body": BRIGHT})
+    assert 0.0 <= told["p_pneumonia"] <= 1.0
 
 
 def handle(handler: PneumoniaHandler, context: Context, *rows: dict[str, Any]) -> list[dict[str, Any]]:

@@ -10,7 +10,7 @@ from tests.networks import lively_network, save_checkpoint
 from training import compare
 from training.compare import as_shipped, margins, score
 from training.corruptions import CORRUPTIONS
-from training.export import load_net, save_weights
+from training.export import exported_net, save_weights
 from training.films import DecodedFilms, FilmFile
 from training.scores import COLUMNS
 
@@ -44,5 +44,5 @@ def test_checkpoint_is_scored_as_it_would_ship(tmp_path: Path) -> None:
     save_checkpoint(lively_network(0), checkpoint)
     save_weights(checkpoint, weights)
     with torch.inference_mode():
-        logits = load_net(weights)(torch.from_numpy(pixels).unsqueeze(1)).numpy()
+        logits = exported_net(weights)(torch.from_numpy(pixels).unsqueeze(1)).numpy()
     assert np.allclose(margins(as_shipped(checkpoint), pixels), logits[:, 1] - logits[:, 0], atol=1e-4)

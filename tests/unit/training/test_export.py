@@ -8,7 +8,7 @@ import pytest
 from handler.engine import Engine
 from tests.networks import lively_network, save_checkpoint
 from training.errors import ArtefactError
-from training.export import TOLERANCE, export_onnx, load_net, parity, save_weights
+from training.export import TOLERANCE, export_onnx, exported_net, parity, save_weights
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*treespec, LeafSpec:FutureWarning")  # raised inside torch.export
 
@@ -56,7 +56,7 @@ def test_export_is_reproducible_and_tells_nothing_of_the_machine(exported: tuple
 def test_resolution_goes_with_the_weights(tmp_path: Path) -> None:
     weights, path = tmp_path / "pneumonia.safetensors", tmp_path / "pneumonia.onnx"
     save_network(weights, seed=0, resolution_px=128)
-    assert load_net(weights).resolution_px == 128
+    assert exported_net(weights).resolution_px == 128
     export_onnx(weights, path)
     assert parity(weights, path) < TOLERANCE
     films = np.zeros((2, 224, 224), dtype=np.uint8)
@@ -79,5 +79,5 @@ def test_missing_or_corrupt_checkpoint_is_refused(tmp_path: Path, content: bytes
 
 
 def test_foreign_weights_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ArtefactError, match="cannot be read"):
-        load_net(tmp_path / "none.safetensors")
+    with pytest.raises(ArtefactError, match=r"none\.safetensors: not this network"):
+        exported_net(tmp_path / "none.safetensors")

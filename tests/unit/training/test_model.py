@@ -6,9 +6,10 @@ import torch
 from safetensors.torch import save_file
 from torch.nn.functional import interpolate
 
+from handler.network import PneumoniaNet, ServedGraph
 from tests.networks import lively_network
 from training.errors import ArtefactError
-from training.model import PneumoniaNet, ServedGraph, freeze, load_backbone
+from training.model import freeze, load_backbone
 
 
 @pytest.fixture

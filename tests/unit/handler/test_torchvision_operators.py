@@ -1,6 +1,6 @@
 import torch
 
-from training.torchvision_operators import declare_missing
+from handler.torchvision_operators import declare_missing
 
 
 def test_torchvision_is_importable_and_declaring_again_is_harmless() -> None:

@@ -1,0 +1,10 @@
+from pathlib import Path
+
+import yaml
+
+CONFIG = Path(__file__).parents[2] / "config"
+
+
+def test_workers_on_a_gpu_differ_in_their_batches_only() -> None:
+    cpu, gpu = (yaml.safe_load((CONFIG / f"model-config{suffix}.yaml").read_text()) for suffix in ("", "-gpu"))
+    assert {key for key in cpu.keys() | gpu.keys() if cpu.get(key) != gpu.get(key)} == {"batchSize", "maxBatchDelay"}
