@@ -5,7 +5,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["bare", "closed", "open"]
+Kind = Literal["bare", "closed", "open", "open_poisson"]
+"""The bare loop, clients that wait for their answers, and films that arrive evenly or by chance."""
 """`closed`: so many clients that wait for each answer; `open`: arrivals at a rate, whatever the answers do; `bare`: the
 loop without a server."""
 

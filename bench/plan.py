@@ -20,6 +20,7 @@ class Plan:
     seconds: float
     """Of one load, in whole seconds, which is what wrk knows."""
     warm_up_s: float
+    """A JVM takes some seconds to compile what it runs."""
     open_loop_s: float
     workers: tuple[int, ...]
     """Numbers of workers that this service is measured with, beside one a core."""
@@ -32,7 +33,7 @@ FULL = Plan(
     rounds=3,
     concurrencies=(1, 2, 4, 8, 16, 32, 64),
     seconds=4,
-    warm_up_s=2,
+    warm_up_s=5,
     open_loop_s=15,
     workers=(1, 2, 3, 4),
     widths_px=(512, 1024, 1536, 2048, 3072),
@@ -43,7 +44,7 @@ QUICK = Plan(
     rounds=2,
     concurrencies=(1, 16),
     seconds=2,
-    warm_up_s=1,
+    warm_up_s=2,
     open_loop_s=4,
     workers=(1,),
     widths_px=(512, 2048),

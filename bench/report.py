@@ -5,7 +5,7 @@ from statistics import median
 from typing import Any
 
 from bench.findings import Findings
-from bench.measures import Run
+from bench.measures import Kind, Run
 from bench.plan import LOAD, Plan
 from bench.ratios import GOALS, Goal, Spread
 from bench.roster import BARE, CONTENDERS, OURS
@@ -18,7 +18,7 @@ MEANINGS: Mapping[str, str] = {
     "fraction_of_bare": "... / the bare loop, one process a core",
     "proxy_share": "... / straight to TorchServe",
     "p50_vs_bare": "p50 at concurrency 1 / the bare loop's time for a film",
-    "p99_over_p50": "p99 / p50 at 80 % of the highest throughput, open loop",
+    "p99_over_p50": "p99 / p50 at 80 % of the highest throughput, open loop, films evenly spaced",
     "memory_mb": "memory of everything after the load (MB PSS)",
     "start_s": "from the start to the first answer (s)",
 }
@@ -78,35 +78,37 @@ def _verdict(goal: Goal, figure: Spread | None) -> str:
 def _contenders(runs: Sequence[Run], workers: int) -> str:
     rows = []
     for name, title in TITLES.items():
-        for concurrency in sorted({run.concurrency for run in runs if run.contender == name}):
-            row = _row(runs, name, concurrency, workers)
+        for concurrency, kind in sorted({(run.concurrency, run.kind) for run in runs if run.contender == name}):
+            row = _row(runs, name, kind, concurrency, workers)
             if row:
                 rows.append([title, *row])
     head = ["", "concurrency", "films/s", "p50 (ms)", "p95 (ms)", "p99 (ms)", "errors"]
     return table(head, rows)
 
 
-def _row(runs: Sequence[Run], name: str, concurrency: int, workers: int) -> list[str] | None:
+def _row(runs: Sequence[Run], name: str, kind: Kind, concurrency: int, workers: int) -> list[str] | None:
     timings = [
         run.timing
         for run in runs
-        if (run.contender, run.concurrency, run.workers, run.width_px) == (name, concurrency, workers, None)
+        if (run.contender, run.kind, run.concurrency, run.workers, run.width_px)
+        == (name, kind, concurrency, workers, None)
     ]
     if not timings:
         return None
     measures = ("films_per_s", "p50_ms", "p95_ms", "p99_ms")
     medians = [f"{median(getattr(timing, measure) for timing in timings):.1f}" for measure in measures]
-    told = str(concurrency)
-    if name == BARE:
-        told = f"{concurrency} {'process' if concurrency == 1 else 'processes'}"
-    elif concurrency == 0:
-        told = "open loop"
+    told = {
+        "bare": f"{concurrency} {'process' if concurrency == 1 else 'processes'}",
+        "closed": str(concurrency),
+        "open": "open loop, evenly spaced",
+        "open_poisson": "open loop, Poisson",
+    }[kind]
     return [told, *medians, str(sum(timing.errors for timing in timings))]
 
 
 def _workers(runs: Sequence[Run]) -> str:
     ours = sorted({run.workers for run in runs if run.contender == OURS})
-    rows = [[str(workers), *row[1:]] for workers in ours if (row := _row(runs, OURS, LOAD, workers))]
+    rows = [[str(workers), *row[1:]] for workers in ours if (row := _row(runs, OURS, "closed", LOAD, workers))]
     return table(["workers", "films/s", "p50 (ms)", "p95 (ms)", "p99 (ms)", "errors"], rows)
 
 

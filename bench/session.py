@@ -16,7 +16,7 @@ from bench.contenders.scoring import Scorer
 from bench.errors import ContenderError, LoadError
 from bench.films import BenchFilm, megapixels, resized, write_bodies
 from bench.load import Load
-from bench.measures import Run, Timing, histogram, timing_of
+from bench.measures import Kind, Run, Timing, histogram, timing_of
 from bench.plan import LOAD, OPEN_LOOP_SHARE, Plan
 from bench.roster import BARE, OURS
 
@@ -127,19 +127,24 @@ class Session:
         if rate_per_s <= 0:
             raise LoadError(f"{up.contender.name}: no film was answered in the closed loop")
         load = self._load(up, self.films)
-        up.settle()
-        self._note(
-            Run(
-                contender=up.contender.name,
-                kind="open",
-                round=number,
-                concurrency=0,
-                workers=up.place.workers,
-                width_px=None,
-                rate_per_s=rate_per_s,
-                timing=open_loop.run(load, rate_per_s=rate_per_s, seconds=self.plan.open_loop_s),
+        kinds: tuple[Kind, ...] = ("open", "open_poisson")
+        for kind in kinds:
+            up.settle()
+            timing = open_loop.run(
+                load, rate_per_s=rate_per_s, seconds=self.plan.open_loop_s, poisson=kind == "open_poisson"
             )
-        )
+            self._note(
+                Run(
+                    contender=up.contender.name,
+                    kind=kind,
+                    round=number,
+                    concurrency=0,
+                    workers=up.place.workers,
+                    width_px=None,
+                    rate_per_s=rate_per_s,
+                    timing=timing,
+                )
+            )
 
     def _other_sizes(self, up: Live) -> None:
         """Time films of other sizes, through the proxy and, while it idles, in the bare loop."""
@@ -180,7 +185,7 @@ class Session:
         logger.info(
             "%-17s %-9s %2s%s %7.1f films/s, p50 %6.1f ms, p99 %6.1f ms%s",
             run.contender,
-            {"bare": "processes", "closed": "clients", "open": "open loop"}[run.kind],
+            {"bare": "processes", "closed": "clients", "open": "open loop", "open_poisson": "by chance"}[run.kind],
             run.concurrency or "",
             f", {run.width_px} px:" if run.width_px else ":",
             timing.films_per_s,

@@ -43,6 +43,7 @@ def test_smallest_benchmark_writes_well_formed_results(out: Path) -> None:
         ("bare", "bare"),
         ("ours_proxy", "closed"),
         ("ours_proxy", "open"),
+        ("ours_proxy", "open_poisson"),
     }
     assert all(run["films"] > 0 and run["errors"] == 0 for run in told["runs"])
     assert told["memory_mb"] > 0

@@ -43,4 +43,4 @@ def test_report_has_each_contender_s_throughput() -> None:
     text = page(Findings.of(session(round_of_runs()), MACHINE))
     assert "| this service | 16 | 180.0 | 10.0 | 20.0 | 20.0 | 0 |" in text
     assert "| bare loop | 2 processes | 200.0 |" in text
-    assert "| this service | open loop | 140.0 |" in text
+    assert "| this service | open loop, evenly spaced | 140.0 |" in text
