@@ -4,6 +4,7 @@ The only module that knows of TorchServe, whose loader wants exactly one class h
 """
 
 import dataclasses
+import gc
 import hashlib
 import json
 import logging
@@ -63,6 +64,8 @@ class PneumoniaHandler:
         self.engine.run(np.zeros((1, INPUT_PX, INPUT_PX), dtype=np.uint8))
         shared = os.environ.get(VARIABLE)
         self.memory = FilmMemory(Path(shared)) if shared else None
+        gc.collect()
+        gc.freeze()
         logger.info("model %s at operating point %s", self.contract.model_version, self.point.name)
         if "log_level" in settings:
             # The root's, because TorchServe's own lines for every request go there.

@@ -8,6 +8,7 @@ setting, 1 where TorchServe does not come up.
 
 import asyncio
 import gc
+import gc
 import logging
 import os
 import signal
@@ -109,6 +110,8 @@ async def serve(settings: Settings, run_dir: RunDir, films: list[ReferenceFilm],
         supervisor = Supervisor(settings, run_dir, client, readiness, prober)
         server = _server(settings, create_app(settings, gate=gate, memory=memory, readiness=readiness, prober=prober))
         stop = _on_signals(server, supervisor)
+        gc.collect()
+        gc.freeze()
         keeper = asyncio.create_task(supervisor.run())
         sweeper = asyncio.create_task(gate.watch())
         try:
