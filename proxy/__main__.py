@@ -8,7 +8,6 @@ setting, 1 where TorchServe does not come up.
 
 import asyncio
 import gc
-import gc
 import logging
 import os
 import signal
