@@ -19,15 +19,18 @@ class FilmMemory:
 
     def __init__(self, path: Path) -> None:
         self._file = os.open(path, os.O_RDONLY)
+        self._size = os.fstat(self._file).st_size
 
     def films(self, references: bytes | bytearray) -> list[bytes]:
         """Return the films that a request's lines name.
 
         Raises:
-            ValueError: a line is no reference.
+            ValueError: a line is no reference, or to what is not in the memory.
         """
         films = []
         for line in references.splitlines():
-            start, size = line.split()
-            films.append(os.pread(self._file, int(size), int(start)))
+            start, size = map(int, line.split())
+            if not 0 <= start < start + size <= self._size:
+                raise ValueError(f"there are no {size} bytes at {start}")
+            films.append(os.pread(self._file, size, start))
         return films
