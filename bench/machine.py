@@ -22,7 +22,7 @@ SERVICE_PACKAGES = (
     "torchserve",
     "fastapi",
     "uvicorn",
-    "aiohttp",
+    "httptools",
 )
 PEER_PACKAGES = ("litserve", "bentoml", "ray")
 

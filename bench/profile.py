@@ -56,7 +56,7 @@ ROWS: Mapping[str, tuple[str, str]] = {
     ),
     "queue": ("TorchServe's queue", "its counter `ts_queue_latency_microseconds`"),
     "worker": (
-        "worker: socket, unpacking, waiting for a core, packing",
+        "worker: socket, unpacking, films of the same request, waiting for a core, packing",
         "its counter `ts_inference_latency_microseconds`, less queue and handler",
     ),
     "jpeg": ("decode: JPEG to pixels", "Pillow at the handler's scale, timed in process"),
