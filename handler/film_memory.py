@@ -30,7 +30,7 @@ class FilmMemory:
         films = []
         for line in references.splitlines():
             start, size = map(int, line.split())
-            if not 0 <= start < start + size <= self._size:
+            if not 0 <= start <= start + size <= self._size:
                 raise ValueError(f"there are no {size} bytes at {start}")
             films.append(os.pread(self._file, size, start))
         return films
