@@ -10,12 +10,12 @@ WORKDIR /app
 # The Makefile's own set-up, in the order in which layers change: packages first, then what the archive is made of.
 COPY Makefile ./
 COPY requirements requirements
-# gpu, with an empty TORCH_INDEX_URL: for `docker run --gpus all`.
-ARG DEVICE=cpu
-RUN make .venv/.serve TORCH_INDEX_URL="$TORCH_INDEX_URL" DEVICE="$DEVICE"
+RUN make .venv/.serve TORCH_INDEX_URL="$TORCH_INDEX_URL"
 COPY config config
 COPY handler handler
 COPY model_store model_store
+# gpu, with an empty TORCH_INDEX_URL: for `docker run --gpus all`.
+ARG DEVICE=cpu
 RUN make archive DEVICE="$DEVICE"
 
 FROM python:3.11-slim-bookworm

@@ -12,10 +12,11 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 MODEL_STORE ?= model_store
 REFERENCE ?= $(firstword $(wildcard $(MODEL_STORE)/reference) reference)
 # What the workers run on. For a GPU the archive has the weights for torch too, and its own model-config.
-DEVICE ?= $(if $(shell command -v nvidia-smi),gpu,cpu)
+DEVICE := $(or $(DEVICE),$(if $(shell command -v nvidia-smi),gpu,cpu))
 ARTEFACTS := $(MODEL_STORE)/pneumonia.onnx $(MODEL_STORE)/contract.json \
   $(if $(filter gpu,$(DEVICE)),$(MODEL_STORE)/pneumonia.safetensors)
 MODEL_CONFIG := config/model-config$(if $(filter gpu,$(DEVICE)),-gpu).yaml
+PACKAGES := $(VENV)/.$(if $(filter gpu,$(DEVICE)),gpu,serve)
 HANDLER := $(wildcard handler/*.py)
 ENTRY := handler/pneumonia_handler.py
 MAR := $(MODEL_STORE)/pneumonia.mar
@@ -45,14 +46,14 @@ help: ## List the targets
 # --- serving
 
 .PHONY: serve
-serve: $(VENV)/.serve $(MAR) ## Serve the model on port 7860 (HOST, PORT, WORKERS settable); Ctrl-C ends it
+serve: $(PACKAGES) $(MAR) ## Serve the model on port 7860 (HOST, PORT, WORKERS settable); Ctrl-C ends it
 	@MODEL_STORE=$(MODEL_STORE) REFERENCE=$(REFERENCE) $(if $(WORKERS),WORKERS=$(WORKERS)) exec $(BIN)/python -m proxy
 
 .PHONY: archive
 archive: $(MAR) ## Rebuild MODEL_STORE/pneumonia.mar when weights, contract, handler or config changed
 
 # The handler is a package: the archiver flattens files, but takes a folder's contents as they are.
-$(MAR): $(ARTEFACTS) $(HANDLER) $(MODEL_CONFIG) requirements/handler.txt build/.archive-$(DEVICE) | $(VENV)/.serve
+$(MAR): $(ARTEFACTS) $(HANDLER) $(MODEL_CONFIG) requirements/handler.txt build/.archive-$(DEVICE) | $(PACKAGES)
 	@rm -rf build/archive && mkdir -p build/archive/handler && \
 	  cp $(filter-out $(ENTRY),$(HANDLER)) build/archive/handler/
 	$(BIN)/torch-model-archiver --force --model-name pneumonia --version $(MODEL_VERSION) \
@@ -179,10 +180,14 @@ $(VENV)/.torch: requirements/serve.txt | $(BIN)/python
 	@touch $@
 
 $(VENV)/.serve: requirements/serve.txt requirements/handler.txt requirements/constraints.txt | $(VENV)/.torch
-	$(PIP_INSTALL) -r requirements/$(if $(filter gpu,$(DEVICE)),gpu,serve).txt
+	$(PIP_INSTALL) -r requirements/serve.txt
 	@touch $@
 
-$(VENV)/.train: requirements/train.txt requirements/gpu.txt $(VENV)/.serve
+$(VENV)/.gpu: requirements/gpu.txt $(VENV)/.serve
+	$(PIP_INSTALL) -r requirements/gpu.txt
+	@touch $@
+
+$(VENV)/.train: requirements/train.txt $(VENV)/.gpu
 	$(PIP_INSTALL) -r requirements/train.txt
 	@touch $@
 
