@@ -1,7 +1,7 @@
 """HTTP to one port of TorchServe, over connections that are kept open.
 
-No more of HTTP than TorchServe speaks on loopback. A client for everything (aiohttp, httpx) takes longer over a request
-than all the rest of the proxy.
+No more of HTTP than TorchServe speaks on loopback: a client for everything takes longer, docs/architecture.md says by
+how much.
 """
 
 import asyncio
