@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 Kind = Literal["bare", "closed", "open", "open_poisson"]
-"""The bare loop, clients that wait for their answers, and films that arrive evenly or by chance."""
-"""`closed`: so many clients that wait for each answer; `open`: arrivals at a rate, whatever the answers do; `bare`: the
-loop without a server."""
+"""`closed`: so many clients that wait for each answer; `open`: evenly spaced arrivals at a rate, whatever the answers
+do; `open_poisson`: the same, arriving by chance; `bare`: the loop without a server."""
 
 PERCENTILES = (50, 95, 99)
 

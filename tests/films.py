@@ -10,6 +10,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from handler.imaging import decode
+
 LABELS = ("NORMAL", "PNEUMONIA")
 
 
@@ -84,6 +86,14 @@ def write_data_set(folder: Path, *, of_each: int = 6, per_patient: int = 2, leve
             film = grey(level=level, seed=1000 * label + number)
             (folder / name / f"{stem}.jpeg").write_bytes(jpeg(film))
     return folder
+
+
+def reference_pixels() -> npt.NDArray[np.uint8]:
+    """Return the reference films as the model sees them, (N, 224, 224), and each again, darker and noisy."""
+    films = [decode(film.read_bytes()).pixels for film in sorted(Path("reference").glob("*.jpeg"))]
+    noise = np.random.default_rng(0)
+    worse = [np.clip(film * 0.6 + noise.normal(20, 8, film.shape), 0, 255).astype(np.uint8) for film in films]
+    return np.stack(films + worse)
 
 
 def _saved(image: Image.Image, kind: str, **options: object) -> bytes:

@@ -4,8 +4,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from handler.contract import Calibration
 from handler.engine import Engine
-from handler.imaging import decode
+from handler.screening import probabilities
+from tests.films import reference_pixels
 from tests.models import write_model
 
 
@@ -32,14 +34,10 @@ def test_each_film_of_a_batch_is_scored_by_itself(engine: Engine) -> None:
 
 def test_served_precision_moves_the_shipped_model_little() -> None:
     path = Path("model_store/pneumonia.onnx")
-    films = [decode(film.read_bytes()).pixels for film in sorted(Path("reference").glob("*.jpeg"))]
-    noise = np.random.default_rng(0)
-    films += [np.clip(film * 0.6 + noise.normal(20, 8, film.shape), 0, 255).astype(np.uint8) for film in films]
-    margins = [
-        np.diff(Engine(path, exact=exact).run(np.stack(films)).logits)[:, 0].astype(np.float64)
-        for exact in (True, False)
-    ]
-    exact, served = (1 / (1 + np.exp(-margin)) for margin in margins)
+    uncalibrated, films = Calibration(temperature=1.0, bias=0.0), reference_pixels()
+    exact, served = (
+        probabilities(Engine(path, exact=precision).run(films).logits, uncalibrated) for precision in (True, False)
+    )
     assert np.abs(served - exact).mean() <= 0.01
 
 

@@ -6,9 +6,9 @@ import torch
 
 from handler.contract import ModelContract
 from handler.engine import Engine
-from handler.imaging import decode
 from handler.screening import probabilities
 from handler.torch_engine import TorchEngine, usable_gpu
+from tests.films import reference_pixels
 
 STORE = Path("model_store")
 
@@ -29,13 +29,9 @@ def test_outputs_have_the_shapes_of_the_batch(engine: TorchEngine) -> None:
 
 def test_decisions_are_those_of_the_cpu(engine: TorchEngine) -> None:
     contract = ModelContract.load(STORE / "contract.json")
-    films = [decode(film.read_bytes()).pixels for film in sorted(Path("reference").glob("*.jpeg"))]
-    noise = np.random.default_rng(0)
-    films += [np.clip(film * 0.6 + noise.normal(20, 8, film.shape), 0, 255).astype(np.uint8) for film in films]
-    on_cpu = Engine(STORE / "pneumonia.onnx", exact=True).run(np.stack(films)).logits
-    exact, half = (
-        probabilities(logits, contract.calibration) for logits in (on_cpu, engine.run(np.stack(films)).logits)
-    )
+    films = reference_pixels()
+    on_cpu = Engine(STORE / "pneumonia.onnx", exact=True).run(films).logits
+    exact, half = (probabilities(logits, contract.calibration) for logits in (on_cpu, engine.run(films).logits))
     assert np.abs(half - exact).max() <= 0.01
     for point in contract.operating_points:
         assert ((half >= point.threshold) == (exact >= point.threshold)).all()
