@@ -4,13 +4,15 @@ The proxy keeps the queue because TorchServe's cannot time out, and because Torc
 are dead and then answers nothing for ever.
 
 A film that finds TorchServe free goes alone, at once. Films that had to wait go together: one request carries what has
-gathered, so that what a request costs is shared when it matters, and a lone film never waits for company.
+gathered, so that what a request costs is shared when it matters. While TorchServe has plenty to do, they wait until
+they fill a request: there they would have waited as well, but in smaller company.
 """
 
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from itertools import islice
 
 from proxy.client import Answer
 from proxy.errors import RequestError, SaturatedError, UnavailableError
@@ -56,6 +58,8 @@ class Gate:
         self._screen = screen
         self._batch_films = batch_films
         self._free = slots
+        self._plenty = slots * batch_films // 2
+        """Films that keep TorchServe busy for long enough: half of the most that may be there."""
         self._queue_limit = queue_limit
         self._stall_s = stall_s
         self._waiting: deque[_Ticket] = deque()
@@ -134,23 +138,23 @@ class Gate:
 
     def _send(self) -> None:
         """Sends what waits, as far as there is room in TorchServe."""
-        while self._free and self._waiting:
-            tickets = self._gather()
+        while self._free and (count := self._ready()):
+            tickets = [self._waiting.popleft() for _ in range(count)]
             self._free -= 1
             request = asyncio.create_task(self._request(tickets))
             self._requests[request] = tickets
             request.add_done_callback(self._done)
 
-    def _gather(self) -> list[_Ticket]:
-        """Takes the first that waits, and as many after it as may share its request."""
-        tickets = [self._waiting.popleft()]
-        size = tickets[0].film.size
-        while self._waiting and len(tickets) < self._batch_films:
-            size += self._waiting[0].film.size
-            if size > BATCH_BYTES:
-                break
-            tickets.append(self._waiting.popleft())
-        return tickets
+    def _ready(self) -> int:
+        """How many of the films that wait go in the next request; 0 while others may still join them."""
+        count = size = 0
+        for ticket in islice(self._waiting, self._batch_films):
+            size += ticket.film.size
+            if count and size > BATCH_BYTES:
+                return count
+            count += 1
+        sent = sum(len(tickets) for tickets in self._requests.values())
+        return count if count == self._batch_films or sent < self._plenty else 0
 
     async def _request(self, tickets: list[_Ticket]) -> None:
         answers: Sequence[Answer | BaseException]

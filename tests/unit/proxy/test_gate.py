@@ -1,4 +1,5 @@
 import asyncio
+from collections import deque
 from collections.abc import Iterator, Sequence
 
 import pytest
@@ -103,6 +104,48 @@ async def test_lone_films_go_alone_and_those_that_waited_together(
     torchserve.leave.set()
     await asyncio.gather(*films)
     assert torchserve.requests == [1, 1, 2, 1]
+
+
+class BusyTorchServe:
+    """Answers one request at a time, in their order, when told to."""
+
+    def __init__(self) -> None:
+        self.requests: list[int] = []
+        self._waiting: deque[asyncio.Event] = deque()
+
+    async def screen(self, films: Sequence[Film]) -> Sequence[Answer]:
+        self.requests.append(len(films))
+        leave = asyncio.Event()
+        self._waiting.append(leave)
+        await leave.wait()
+        return [Answer(200, b"%d" % film.size) for film in films]
+
+    async def answer(self) -> None:
+        self._waiting.popleft().set()
+        await settle()
+
+
+@pytest.mark.parametrize("company", [True, False])
+async def test_film_waits_for_company_while_torchserve_has_plenty_to_do(memory: FilmMemory, *, company: bool) -> None:
+    torchserve = BusyTorchServe()
+    gate = Gate(torchserve.screen, slots=2, batch_films=2, queue_limit=3, stall_s=STALL_S)
+    films = crowd(gate, memory, 4)
+    await settle()
+    await torchserve.answer()
+    await torchserve.answer()
+    films += crowd(gate, memory, 1)  # there is room, but two films are there already
+    await settle()
+    assert torchserve.requests == [1, 1, 2]
+    if company:
+        films += crowd(gate, memory, 1)
+        await settle()
+        assert torchserve.requests == [1, 1, 2, 2]
+        await torchserve.answer()
+    else:
+        await torchserve.answer()
+        assert torchserve.requests == [1, 1, 2, 1]
+    await torchserve.answer()
+    assert await asyncio.gather(*films) == ["answered"] * len(films)
 
 
 async def test_each_film_gets_its_own_answer(gate: Gate, memory: FilmMemory, torchserve: TorchServe) -> None:
