@@ -14,7 +14,8 @@ SUFFIXES = frozenset({".jpeg", ".jpg", ".png"})
 FULL_SIZE = "-1500"
 """Ends the names of the full-size reference films, beside which lie small ones that are not measured with."""
 
-BOUNDARY = "film-9c1e5f0a7b"
+BOUNDARY = "------------------------9c1e5f0a7b3d2468"
+"""As long as curl makes it: how quickly it is searched for depends on that."""
 
 JPEG_QUALITY = 92
 """Of films made in other sizes; the reference films have about as many bytes a pixel."""

@@ -7,7 +7,7 @@ from typing import Literal
 
 from bench.measures import Kind, Run, Timing
 from bench.plan import LOAD
-from bench.roster import BARE, CONTENDERS, OURS
+from bench.roster import BARE, CONTENDERS, LEAN, OURS
 
 PEERS = tuple(contender.name for contender in CONTENDERS if contender.peer)
 
@@ -89,7 +89,7 @@ def of_round(runs: Sequence[Run]) -> dict[str, float | None]:
     return {
         "vs_fastapi": _ratio(ours, throughput(runs, "fastapi_torch")),
         "vs_best_peer": _ratio(ours, max(peers, default=None)),
-        "vs_lean_fastapi": _ratio(ours, throughput(runs, "lean_fastapi")),
+        "vs_lean_fastapi": _ratio(ours, throughput(runs, LEAN)),
         "vs_torchserve_stock": _ratio(ours, throughput(runs, "torchserve_stock")),
         "fraction_of_bare": _ratio(ours, bare),
         "proxy_share": _ratio(ours, throughput(runs, "ours_torchserve")),

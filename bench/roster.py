@@ -16,6 +16,8 @@ BARE = "bare"
 
 OURS = "ours_proxy"
 
+LEAN = "lean_fastapi"
+
 
 def _service(place: Place) -> list[Command]:
     """Return the command that `make serve` runs."""
@@ -147,9 +149,7 @@ CONTENDERS: tuple[Contender, ...] = (
         headers=_inference_token,
         form_field=None,
     ),
-    Contender(
-        name="lean_fastapi", title="FastAPI, same engine, one process a core", commands=_lean, urls=_port_a_worker
-    ),
+    Contender(name=LEAN, title="FastAPI, same engine, one process a core", commands=_lean, urls=_port_a_worker),
     Contender(name="litserve", title="LitServe, same engine", commands=_litserve, peer=True),
     Contender(name="bentoml", title="BentoML, same engine", commands=_bentoml, urls=_port_a_worker, peer=True),
     Contender(name="ray_serve", title="Ray Serve, same engine", commands=_ray_serve, peer=True),
