@@ -76,7 +76,7 @@ class Session:
                     if number == self.plan.rounds:
                         self._other_sizes(up)
                 elif contender.name == LEAN:
-                    # Without a hop between client and engine: its tail is what the machine allows.
+                    # Its tail beside ours: nothing stands between its client and the engine.
                     self._open(up, number, ("open",))
         except (ContenderError, LoadError) as exc:
             self.left_out[contender.name] = str(exc)
