@@ -131,6 +131,9 @@ def _stock(place: Place) -> list[Command]:
         "TMPDIR": str(temp),
         "LOG_LOCATION": str(place.folder),
         "METRICS_LOCATION": str(place.folder),
+        # In its favour: by default the OpenMP threads of its workers, in each as many as there are cores, spin while
+        # they wait, and on few cores answers then take longer than anybody waits.
+        "OMP_WAIT_POLICY": "PASSIVE",
     }
     return [(python_module("ts.model_server", *options, *model), environ)]
 
