@@ -11,19 +11,20 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from dataclasses import asdict, dataclass, fields
+from functools import partial
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from statistics import mean
 from typing import Any
 
+import yaml
 from PIL import Image
 
-from bench.contenders.scoring import MODEL_STORE
+from bench.contenders.scoring import MODEL_STORE, ROOT
 from bench.films import BenchFilm, body, content_type
 from bench.side_by_side import START_TIMEOUT_S, parser, together
-from handler.engine import Engine
 from handler.imaging import INPUT_SIZE, decode
-from handler.pneumonia_handler import PneumoniaHandler
+from handler.pneumonia_handler import ALONE, PneumoniaHandler
 from proxy.form import read_film
 from proxy.memory import FilmMemory
 
@@ -52,13 +53,15 @@ class Stages:
 class Context:
     """What the handler uses of TorchServe's context."""
 
-    model_yaml_config = None
+    model_yaml_config = yaml.safe_load((ROOT / "config" / "model-config.yaml").read_text(encoding="utf-8"))
 
-    def __init__(self, model_store: Path) -> None:
+    def __init__(self, model_store: Path, *, alone: bool) -> None:
         self.system_properties = {"model_dir": str(model_store)}
+        self._alone = alone
 
-    def get_request_header(self, *_: object) -> None:
-        """Tell of no header: each row is a film."""
+    def get_request_header(self, _: int, key: str) -> str | None:
+        """Tell of one header at most: each row is a film."""
+        return "yes" if self._alone and key == ALONE else None
 
     def set_response_status(self, *_: object) -> None:
         """Take a status."""
@@ -67,12 +70,11 @@ class Context:
         """Take a content type."""
 
 
-def measure(films: list[BenchFilm], seconds: float, barrier: Barrier | None = None) -> Stages:
-    """Time every part over the films in turn, for so long in all."""
-    context = Context(MODEL_STORE)
+def measure(films: list[BenchFilm], seconds: float, barrier: Barrier | None = None, *, alone: bool) -> Stages:
+    """Time every part over the films in turn, for so long in all; `alone` as `Engine.run` takes it."""
+    context = Context(MODEL_STORE, alone=alone)
     handler = PneumoniaHandler()
     handler.initialize(context)
-    engine = Engine(MODEL_STORE / "pneumonia.onnx")
     forms = [body(film, "file") for film in films]
     pixels = [decode(film.data).pixels[None] for film in films]  # each (1, 224, 224)
     headers = {"content-type": content_type("file")}
@@ -86,7 +88,7 @@ def measure(films: list[BenchFilm], seconds: float, barrier: Barrier | None = No
         "form": form,
         "jpeg": lambda turn: _load(films[turn].data),
         "decode": lambda turn: decode(films[turn].data),
-        "engine": lambda turn: engine.run(pixels[turn]),
+        "engine": lambda turn: handler.engine.run(pixels[turn], alone=alone),
         "handle": lambda turn: handler.handle([{"body": bytearray(films[turn].data)}], context),
     }
     if barrier is not None:
@@ -131,8 +133,11 @@ def _load(data: bytes) -> None:
 
 
 def measure_all(films: list[BenchFilm], seconds: float, processes: int) -> Stages:
-    """Time every part in so many processes at once, as busy workers are, and return the means."""
-    told = together(measure, films, seconds, processes=processes)
+    """Time every part in so many processes at once, as busy workers are, and return the means.
+
+    One process is a worker whose film is alone.
+    """
+    told = together(partial(measure, alone=processes == 1), films, seconds, processes=processes)
     return Stages(**{field.name: mean(getattr(one, field.name) for one in told) for field in fields(Stages)})
 
 

@@ -18,6 +18,9 @@ FLOAT_CONVOLUTIONS = 2
 """The first convolutions, which stay in float32: rounded here, the mistake runs through all the rest, and borderline
 films change sides. They take no longer for it."""
 
+OUTPUTS = ("logits", "features", "activation_map")
+"""The graph's, by the names that `training.export` gives them."""
+
 _CONVOLUTIONS = ("Convolution", "GroupConvolution")
 
 
@@ -34,6 +37,29 @@ class Outputs:
     the biases is the difference of the logits."""
 
 
+class _Request:
+    """A model with one film's place: arrays that stay where they are save OpenVINO's wrapper from looking at them."""
+
+    def __init__(self, model: ov.CompiledModel) -> None:
+        self._request = model.create_infer_request()
+        self._film = np.empty(model.input(0).shape, dtype=np.uint8)  # (1, 224, 224)
+        self._request.set_input_tensor(ov.Tensor(self._film, shared_memory=True))
+        self._outputs = [self._request.get_tensor(name).data for name in OUTPUTS]
+
+    def run(self, film: npt.NDArray[np.uint8]) -> list[npt.NDArray[np.float32]]:
+        self._film[0] = film
+        self._request.infer(share_outputs=True)
+        return [output.copy() for output in self._outputs]
+
+
+class _Requests(threading.local):
+    """A thread's own."""
+
+    def __init__(self, model: ov.CompiledModel, lone_model: ov.CompiledModel) -> None:
+        self.usual = _Request(model)
+        self.lone = self.usual if lone_model is model else _Request(lone_model)
+
+
 class Engine:
     """A model that runs films one at a time: a batch takes longer a film, because its activations leave the caches.
 
@@ -41,40 +67,47 @@ class Engine:
         path: The ONNX file.
         exact: In float32 whatever the processor has.
         threads: Threads that may call `run` at once, each film on one of them. A worker has one core, hence one.
+        lone_threads: Threads that share a film when `run` is told that nothing else is under way, as far as there are
+            cores. Not more than one where several threads call `run`.
 
     Raises:
         RuntimeError: The file is missing or no model.
     """
 
-    def __init__(self, path: Path, *, exact: bool = False, threads: int = 1) -> None:
+    def __init__(self, path: Path, *, exact: bool = False, threads: int = 1, lone_threads: int = 1) -> None:
         core = ov.Core()
         half = not exact and "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         model = core.read_model(path)
         model.reshape([1, *model.input(0).partial_shape[1:]])
         if half:
             model = _with_exact_start(core, model)
-        self._model = core.compile_model(
-            model,
-            "CPU",
-            {
-                "INFERENCE_PRECISION_HINT": "bf16" if half else "f32",
-                "INFERENCE_NUM_THREADS": threads,
-                "NUM_STREAMS": threads,
-                # Pinned, all workers would sit on the first core.
-                "ENABLE_CPU_PINNING": False,
-            },
-        )
-        self._of_thread = threading.local()
 
-    def run(self, films: npt.NDArray[np.uint8]) -> Outputs:
-        """Run the model on grey films (B, 224, 224), 0 to 255, without holding Python's lock."""
-        request = getattr(self._of_thread, "request", None)
-        if request is None:
-            request = self._of_thread.request = self._model.create_infer_request()
-        passes: list[list[npt.NDArray[np.float32]]] = []
-        for film in films:
-            told = request.infer([film[np.newaxis]], share_inputs=True)
-            passes.append([told[name] for name in ("logits", "features", "activation_map")])
+        def compiled(*, threads: int, films_at_once: int) -> ov.CompiledModel:
+            return core.compile_model(
+                model,
+                "CPU",
+                {
+                    "INFERENCE_PRECISION_HINT": "bf16" if half else "f32",
+                    "INFERENCE_NUM_THREADS": threads,
+                    "NUM_STREAMS": films_at_once,
+                    # Pinned, all workers would sit on the first core.
+                    "ENABLE_CPU_PINNING": False,
+                },
+            )
+
+        usual = compiled(threads=threads, films_at_once=threads)
+        lone = usual if lone_threads == 1 else compiled(threads=lone_threads, films_at_once=1)
+        self._requests = _Requests(usual, lone)
+
+    def run(self, films: npt.NDArray[np.uint8], *, alone: bool = False) -> Outputs:
+        """Run the model without holding Python's lock.
+
+        Args:
+            films: Grey films (B, 224, 224), 0 to 255.
+            alone: Whether nothing else is under way, so that the other cores are free. The outputs are the same.
+        """
+        request = self._requests.lone if alone else self._requests.usual
+        passes = [request.run(film) for film in films]
         logits, features, activation_map = (np.concatenate(parts) for parts in zip(*passes, strict=True))
         return Outputs(logits=logits, features=features, activation_map=activation_map)
 

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+ALONE = "Alone"
+"""The header with which the proxy says that TorchServe has no other film."""
+
 
 class PneumoniaHandler:
     """Screens a batch of films; one item's fault is that item's answer, never its batch's."""
@@ -60,8 +63,11 @@ class PneumoniaHandler:
         model = root / "pneumonia.onnx"
         if hashlib.sha256(model.read_bytes()).hexdigest() != self.contract.model_sha256:
             raise ContractError(f"model_sha256: {model.name} is not the model that the contract was written for")
-        self.engine = _engine(root, context.system_properties.get("gpu_id"))
-        self.engine.run(np.zeros((1, INPUT_PX, INPUT_PX), dtype=np.uint8))
+        self.engine = _engine(
+            root, context.system_properties.get("gpu_id"), lone_threads=settings.get("lone_threads", 1)
+        )
+        for alone in (False, True):
+            self.engine.run(np.zeros((1, INPUT_PX, INPUT_PX), dtype=np.uint8), alone=alone)
         shared = os.environ.get(VARIABLE)
         self.memory = FilmMemory(Path(shared)) if shared else None
         gc.collect()
@@ -84,11 +90,11 @@ class PneumoniaHandler:
                 films.append(FailedFilm("the model failed on this film"))
         return films
 
-    def inference(self, films: list[Film]) -> list[float]:
-        """Return p_pneumonia, 0 to 1, of each film."""
+    def inference(self, films: list[Film], *, alone: bool = False) -> list[float]:
+        """Return p_pneumonia, 0 to 1, of each film; `alone` as `Engine.run` takes it."""
         if not films:
             return []
-        logits = self.engine.run(np.stack([film.pixels for film in films])).logits  # (B, 2)
+        logits = self.engine.run(np.stack([film.pixels for film in films]), alone=alone).logits  # (B, 2)
         p_pneumonia: list[float] = probabilities(logits, self.contract.calibration).tolist()
         return p_pneumonia
 
@@ -111,7 +117,8 @@ class PneumoniaHandler:
         named = [context.get_request_header(index, "Content-Type") == CONTENT_TYPE for index in range(len(data))]
         requests = [self._named_films(row) if many else [row] for row, many in zip(data, named, strict=True)]
         films = self.preprocess([row for rows in requests for row in rows])
-        p_pneumonia = self.inference([film for film in films if isinstance(film, Film)])
+        alone = all(context.get_request_header(index, ALONE) for index in range(len(data)))
+        p_pneumonia = self.inference([film for film in films if isinstance(film, Film)], alone=alone)
         told = iter(self.postprocess(films, p_pneumonia))
         bodies = []
         for index, rows in enumerate(requests):
@@ -120,10 +127,10 @@ class PneumoniaHandler:
                 context.set_response_content_type(index, ANSWER_TYPE)
                 bodies.append(b"\n".join(b"%d %b" % (one.status, one.body) for one in islice(told, len(rows))))
             else:
-                alone = next(told)
+                one = next(told)
                 context.set_response_content_type(index, "application/json")
-                context.set_response_status(alone.status, alone.reason, index)
-                bodies.append(alone.body)
+                context.set_response_status(one.status, one.reason, index)
+                bodies.append(one.body)
         return bodies
 
     def _named_films(self, row: dict[str, Any]) -> list[dict[str, Any]]:
@@ -133,7 +140,7 @@ class PneumoniaHandler:
         return [{"body": film} for film in self.memory.films(row["body"])]
 
 
-def _engine(root: Path, gpu_id: int | None) -> "Engine | TorchEngine":
+def _engine(root: Path, gpu_id: int | None, *, lone_threads: int) -> "Engine | TorchEngine":
     """Return the model on the GPU that TorchServe gave the worker, or on the CPU where there is none to use."""
     weights = root / "pneumonia.safetensors"  # packed by `make archive DEVICE=gpu` only
     if gpu_id is not None and weights.exists():
@@ -143,7 +150,7 @@ def _engine(root: Path, gpu_id: int | None) -> "Engine | TorchEngine":
         if device is not None:
             return TorchEngine(weights, device)
         logger.warning("GPU %d is left alone: this build of torch has no CUDA", gpu_id)
-    return Engine(root / "pneumonia.onnx")
+    return Engine(root / "pneumonia.onnx", lone_threads=lone_threads)
 
 
 def _body(row: dict[str, Any]) -> bytes | bytearray:

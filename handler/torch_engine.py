@@ -31,8 +31,8 @@ class TorchEngine:
         net.mobilenet.to(memory_format=torch.channels_last)
         self._graph = ServedGraph(net).eval().to(device)
 
-    def run(self, films: npt.NDArray[np.uint8]) -> Outputs:
-        """Run the model on grey films (B, 224, 224), 0 to 255."""
+    def run(self, films: npt.NDArray[np.uint8], *, alone: bool = False) -> Outputs:  # noqa: ARG002  (as `Engine.run`)
+        """Run the model on grey films (B, 224, 224), 0 to 255; a batch always has the whole device."""
         with torch.inference_mode():
             served = self._graph(torch.from_numpy(films).to(self._device))
         return Outputs(

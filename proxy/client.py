@@ -28,6 +28,9 @@ OURS = frozenset(
 REFERENCES = "application/x-film-references"
 """A request that names films in the shared memory, one a line; `handler/film_memory.py` says how."""
 
+ALONE = b"Alone: yes\r\n"
+"""Added where TorchServe has no other request: all cores are free for this one."""
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
@@ -48,6 +51,8 @@ class TorchServeClient:
         self._management = Upstream(settings.management_port)
         self._film_headers = b""
         self._management_headers = b""
+        self._under_way = 0
+        """Requests with films that TorchServe has."""
 
     async def __aenter__(self) -> "TorchServeClient":
         return self
@@ -88,10 +93,14 @@ class TorchServeClient:
         return answers
 
     async def _post(self, content: bytes) -> tuple[int, bytes]:
+        headers = self._film_headers if self._under_way else self._film_headers + ALONE
+        self._under_way += 1
         try:
-            return await self._inference.request("POST", PREDICTIONS, self._film_headers, content)
+            return await self._inference.request("POST", PREDICTIONS, headers, content)
         except ConnectionError as exc:
             raise UnavailableError("TorchServe broke off") from exc
+        finally:
+            self._under_way -= 1
 
     async def ready_workers(self) -> int:
         """How many workers have loaded the model and live.

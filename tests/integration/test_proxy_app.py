@@ -247,6 +247,18 @@ async def test_films_that_waited_share_a_request(bench: Bench) -> None:
     assert bench.torchserve.requests == (3 if bench.client.film_memory else 4)
 
 
+async def test_torchserve_hears_which_film_is_alone(bench: Bench) -> None:
+    await bench.predict(b"first")
+    bench.torchserve.pause.clear()
+    films = [asyncio.create_task(bench.predict(b"film %d" % i)) for i in range(2)]
+    while bench.torchserve.running < 2:
+        await asyncio.sleep(0.01)
+    bench.torchserve.pause.set()
+    await asyncio.gather(*films)
+    await bench.predict(b"last")
+    assert [sent.get("Alone") for sent in bench.torchserve.headers] == ["yes", "yes", None, "yes"]
+
+
 @pytest.mark.parametrize("body", [b"", b"x", b"200 {}\n200 {}", b"2x0 {}"])
 async def test_strange_answer_is_a_bad_gateway(bench: Bench, body: bytes) -> None:
     async def post(content: bytes) -> tuple[int, bytes]:

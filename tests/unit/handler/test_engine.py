@@ -49,6 +49,22 @@ def test_two_threads_may_run_films_at_once(tmp_path: Path) -> None:
     assert at_once == pytest.approx(engine.run(films[:, 0]).logits, abs=1e-6)
 
 
+@pytest.mark.parametrize("exact", [True, False])
+def test_lone_film_gets_the_same_answer(*, exact: bool) -> None:
+    engine, films = Engine(Path("model_store/pneumonia.onnx"), exact=exact, lone_threads=2), reference_pixels()
+    usual, alone = engine.run(films), engine.run(films, alone=True)
+    assert alone.logits == pytest.approx(usual.logits, abs=1e-4)
+    assert alone.activation_map == pytest.approx(usual.activation_map, abs=1e-4)
+
+
+def test_outputs_outlive_the_next_film(engine: Engine) -> None:
+    films = np.random.default_rng(0).integers(0, 256, size=(2, 1, 224, 224), dtype=np.uint8)
+    first = engine.run(films[0])
+    before = first.logits.copy()
+    engine.run(films[1])
+    assert np.array_equal(first.logits, before)
+
+
 def test_file_that_is_no_model_is_refused(tmp_path: Path) -> None:
     (tmp_path / "pneumonia.onnx").write_bytes(b"no model")
     with pytest.raises(RuntimeError, match="Unable to read the model"):

@@ -3,6 +3,7 @@ import json
 import logging
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 import torch
@@ -27,10 +28,13 @@ class Context:
         self.system_properties: dict[str, Any] = {"model_dir": str(model_dir), "gpu_id": None}
         self.model_yaml_config = settings
         self.request_types: dict[int, str] = {}
+        self.lone_requests: set[int] = set()
         self.statuses: dict[int, tuple[int, str]] = {}
         self.content_types: dict[int, str] = {}
 
     def get_request_header(self, idx: int, key: str) -> str | None:
+        if key == "Alone":
+            return "yes" if idx in self.lone_requests else None
         assert key == "Content-Type"
         return self.request_types.get(idx)
 
@@ -138,6 +142,23 @@ def test_films_named_by_one_request_are_answered_a_line_each(shared: PneumoniaHa
     assert json.loads(bodies[1])["error"]["code"] == "unsupported_format"
     assert context.content_types == {0: "application/x-film-answers", 1: "application/json"}
     assert context.statuses == {1: (200, "OK")}
+
+
+@pytest.mark.parametrize(("lone_requests", "alone"), [(set(), False), ({0}, False), ({0, 1}, True)])
+def test_engine_hears_whether_films_are_alone(
+    handler: PneumoniaHandler, context: Context, lone_requests: set[int], *, alone: bool
+) -> None:
+    context.lone_requests = lone_requests
+    with mock.patch.object(handler.engine, "run", wraps=handler.engine.run) as run:
+        handle(handler, context, {"body": DARK}, {"body": BRIGHT})
+    assert run.call_args.kwargs == {"alone": alone}
+
+
+def test_lone_films_get_the_threads_of_the_configuration(context: Context) -> None:
+    context.model_yaml_config = {"handler": {"lone_threads": 2}}
+    with mock.patch("handler.pneumonia_handler.Engine", wraps=Engine) as engine:
+        PneumoniaHandler().initialize(context)
+    assert engine.call_args.kwargs == {"lone_threads": 2}
 
 
 def test_naming_films_without_the_proxys_memory_is_a_fault(handler: PneumoniaHandler, context: Context) -> None:
