@@ -98,7 +98,7 @@ async def serve(settings: Settings, run_dir: RunDir, films: list[ReferenceFilm],
     async with TorchServeClient(settings, run_dir, memory.path) as client:
         gate = Gate(
             client.screen,
-            slots=settings.requests_in_torchserve,
+            workers=settings.workers,
             batch_films=BATCH_FILMS if memory.path else 1,
             queue_limit=settings.queue_limit,
             stall_s=settings.predict_timeout_s,

@@ -24,6 +24,10 @@ TICK_S = 0.1
 PATIENCE = 5
 """A film is given up at this many times the stall time, even while others are answered."""
 
+REQUESTS_PER_WORKER = 2
+"""Requests in TorchServe at most: one on each worker and one behind it keep all busy. No more, because TorchServe's own
+queue cannot time out and runs what was given up on, and because films that wait here go on together."""
+
 BATCH_FILMS = 4
 """Films in one request at most."""
 
@@ -54,12 +58,10 @@ class Gate:
     answers come, films wait longer than that rather than being refused: a slow machine serves late, a dead one says so.
     """
 
-    def __init__(self, screen: Screen, *, slots: int, batch_films: int, queue_limit: int, stall_s: float) -> None:
+    def __init__(self, screen: Screen, *, workers: int, batch_films: int, queue_limit: int, stall_s: float) -> None:
         self._screen = screen
         self._batch_films = batch_films
-        self._free = slots
-        self._plenty = slots * batch_films // 2
-        """Films that keep TorchServe busy for long enough: half of the most that may be there."""
+        self._slots = REQUESTS_PER_WORKER * workers
         self._queue_limit = queue_limit
         self._stall_s = stall_s
         self._waiting: deque[_Ticket] = deque()
@@ -101,6 +103,11 @@ class Gate:
         """Notes that TorchServe answered something: it is not stalled."""
         self._last_answer = asyncio.get_running_loop().time()
 
+    def resize(self, workers: int) -> None:
+        """Lets in as much as keeps so many workers busy."""
+        self._slots = REQUESTS_PER_WORKER * workers
+        self._send()
+
     def close(self, reason: str) -> None:
         """Answers every film in the gate with 503 at once, and all that come until `open`."""
         self._closed = reason
@@ -138,9 +145,8 @@ class Gate:
 
     def _send(self) -> None:
         """Sends what waits, as far as there is room in TorchServe."""
-        while self._free and (count := self._ready()):
+        while len(self._requests) < self._slots and (count := self._ready()):
             tickets = [self._waiting.popleft() for _ in range(count)]
-            self._free -= 1
             request = asyncio.create_task(self._request(tickets))
             self._requests[request] = tickets
             request.add_done_callback(self._done)
@@ -154,7 +160,8 @@ class Gate:
                 return count
             count += 1
         sent = sum(len(tickets) for tickets in self._requests.values())
-        return count if count == self._batch_films or sent < self._plenty else 0
+        plenty = self._slots * self._batch_films // 2  # half of the most that may be there
+        return count if count == self._batch_films or sent < plenty else 0
 
     async def _request(self, tickets: list[_Ticket]) -> None:
         answers: Sequence[Answer | BaseException]
@@ -173,5 +180,4 @@ class Gate:
 
     def _done(self, request: asyncio.Task[None]) -> None:
         del self._requests[request]
-        self._free += 1
         self._send()

@@ -33,7 +33,7 @@ class Readiness:
     """
 
     def __init__(self, gate: Gate, clock: Callable[[], float]) -> None:
-        self._gate = gate
+        self.gate = gate
         self._clock = clock
         self.state = State.LOADING
         self.reason = "TorchServe is loading the model"
@@ -53,10 +53,10 @@ class Readiness:
     def succeeded(self) -> None:
         """A prediction succeeded."""
         self.last_success = self._clock()
-        self._gate.answered()
+        self.gate.answered()
         if not self.ready:
             self._change(State.READY, "")
-            self._gate.open()
+            self.gate.open()
 
     def failed(self, reason: str) -> None:
         """A prediction cannot succeed."""
@@ -78,7 +78,7 @@ class Readiness:
             logger.log(level, "service is %s%s", state, f": {reason}" if reason else "")
         self.state, self.reason = state, reason
         if state is not State.READY:
-            self._gate.close(reason)
+            self.gate.close(reason)
 
 
 class Prober:

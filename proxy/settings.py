@@ -69,16 +69,6 @@ class Settings:
         return self.max_film_bytes + FORM_ENVELOPE_BYTES
 
     @property
-    def requests_in_torchserve(self) -> int:
-        """Requests handed to TorchServe at once, each of a film or several.
-
-        One on each worker and one behind it keep all busy, also where `make scale` doubles the workers. No more,
-        because TorchServe's own queue cannot time out and runs what was given up on, and because films that wait here
-        go on together.
-        """
-        return 2 * self.workers
-
-    @property
     def torchserve_ports(self) -> dict[str, int]:
         """TorchServe's five ports by the names of their variables; all listen on loopback only."""
         return {

@@ -114,7 +114,7 @@ class Supervisor:
         # The archive's own configuration starts one worker; the others are asked for as early as possible, so that
         # all load side by side.
         await self._until(self._ask_for_workers)
-        await self._until(self._some_worker_is_ready)
+        await self._until(self._count_workers)
         await self._prober.check_all()
 
     async def _ask_for_workers(self) -> bool:
@@ -122,8 +122,11 @@ class Supervisor:
         await self._client.scale(self._settings.workers)
         return True
 
-    async def _some_worker_is_ready(self) -> bool:
-        return await self._client.ready_workers() > 0
+    async def _count_workers(self) -> bool:
+        """Makes the gate as wide as the workers are many: who manages TorchServe changes their number, or they die."""
+        workers = await self._client.ready_workers()
+        self._readiness.gate.resize(workers)
+        return workers > 0
 
     async def _until(self, step: Callable[[], Awaitable[bool]]) -> None:
         while True:
@@ -136,6 +139,8 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(WATCH_S if self._readiness.ready else RECOVERY_WATCH_S)
+            with suppress(ProxyError):  # the probe tells what it means
+                await self._count_workers()
             if self._readiness.ready and loop.time() - self._readiness.last_success < WATCH_S / 2:
                 continue
             await self._prober.probe()

@@ -103,7 +103,7 @@ class Bench:
         self.client = client
         self.gate = Gate(
             client.screen,
-            slots=2,
+            workers=1,
             batch_films=2 if client.film_memory else 1,
             queue_limit=4,
             stall_s=0.3,

@@ -48,7 +48,7 @@ def torchserve() -> TorchServe:
 
 @pytest.fixture
 def gate(torchserve: TorchServe) -> Gate:
-    return Gate(torchserve.screen, slots=2, batch_films=2, queue_limit=3, stall_s=STALL_S)
+    return Gate(torchserve.screen, workers=1, batch_films=2, queue_limit=3, stall_s=STALL_S)
 
 
 async def film(gate: Gate, memory: FilmMemory, size: int = 1) -> str:
@@ -128,7 +128,7 @@ class BusyTorchServe:
 @pytest.mark.parametrize("company", [True, False])
 async def test_film_waits_for_company_while_torchserve_has_plenty_to_do(memory: FilmMemory, *, company: bool) -> None:
     torchserve = BusyTorchServe()
-    gate = Gate(torchserve.screen, slots=2, batch_films=2, queue_limit=3, stall_s=STALL_S)
+    gate = Gate(torchserve.screen, workers=1, batch_films=2, queue_limit=3, stall_s=STALL_S)
     films = crowd(gate, memory, 4)
     await settle()
     await torchserve.answer()
@@ -146,6 +146,23 @@ async def test_film_waits_for_company_while_torchserve_has_plenty_to_do(memory: 
         assert torchserve.requests == [1, 1, 2, 1]
     await torchserve.answer()
     assert await asyncio.gather(*films) == ["answered"] * len(films)
+
+
+async def test_gate_widens_and_narrows_with_the_workers(gate: Gate, memory: FilmMemory, torchserve: TorchServe) -> None:
+    films = crowd(gate, memory, 4)
+    await settle()
+    assert torchserve.requests == [1, 1]
+    gate.resize(2)
+    await settle()
+    assert torchserve.requests == [1, 1, 2]
+    gate.resize(0)
+    torchserve.leave.set()
+    assert await asyncio.gather(*films) == ["answered"] * 4
+    late = crowd(gate, memory, 1)
+    await settle()
+    assert not late[0].done()
+    gate.resize(1)
+    assert await asyncio.gather(*late) == ["answered"]
 
 
 async def test_each_film_gets_its_own_answer(gate: Gate, memory: FilmMemory, torchserve: TorchServe) -> None:
@@ -171,12 +188,11 @@ async def test_large_films_share_no_request(gate: Gate, memory: FilmMemory, torc
 async def test_neighbour_of_a_failing_film_is_answered(memory: FilmMemory, torchserve: TorchServe) -> None:
     torchserve.leave.set()
     torchserve.answers = [UpstreamError("it failed"), Answer(200, b"1")]
-    busy = Gate(torchserve.screen, slots=0, batch_films=2, queue_limit=3, stall_s=STALL_S)
+    busy = Gate(torchserve.screen, workers=0, batch_films=2, queue_limit=3, stall_s=STALL_S)
     with memory.place(1) as first, memory.place(1) as second:
         films = [asyncio.create_task(busy.screen(place)) for place in (first, second)]
         await settle()
-        busy._free = 1
-        busy._send()
+        busy.resize(1)
         failed, answered = await asyncio.gather(*films, return_exceptions=True)
     assert isinstance(failed, UpstreamError)
     assert answered == Answer(200, b"1")
@@ -249,7 +265,7 @@ async def test_closing_twice_is_the_same(gate: Gate, memory: FilmMemory) -> None
 
 
 async def test_watch_gives_up_stalled_films(memory: FilmMemory, torchserve: TorchServe) -> None:
-    gate = Gate(torchserve.screen, slots=1, batch_films=1, queue_limit=1, stall_s=0.05)
+    gate = Gate(torchserve.screen, workers=1, batch_films=1, queue_limit=1, stall_s=0.05)
     watch = asyncio.create_task(gate.watch())
     assert (await film(gate, memory)).startswith("timeout")
     watch.cancel()

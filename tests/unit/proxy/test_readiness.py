@@ -41,7 +41,7 @@ class FakeClient:
 class Bench:
     def __init__(self, memory: FilmMemory) -> None:
         self.memory = memory
-        self.gate = Gate(self.screen, slots=1, batch_films=1, queue_limit=1, stall_s=1)
+        self.gate = Gate(self.screen, workers=1, batch_films=1, queue_limit=1, stall_s=1)
         self.readiness = Readiness(self.gate, asyncio.get_running_loop().time)
         self.client = FakeClient()
         self.prober = Prober(

@@ -43,7 +43,7 @@ class Bench:
     def __init__(self) -> None:
         loop = asyncio.get_running_loop()
         self.settings = Settings.from_environ({"WORKERS": "3"})
-        gate = Gate(self.screen, slots=1, batch_films=1, queue_limit=1, stall_s=1)
+        gate = Gate(self.screen, workers=1, batch_films=1, queue_limit=1, stall_s=1)
         self.readiness = Readiness(gate, loop.time)
         self.supervisor = Supervisor(
             self.settings,
@@ -116,6 +116,17 @@ async def test_start_asks_for_all_workers_and_becomes_ready(bench: Bench) -> Non
     await bench.supervisor.ready_once.wait()
     assert bench.readiness.ready
     assert bench.scaled == [3]
+    await end(task)
+
+
+async def test_gate_follows_the_number_of_workers(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[int] = []
+    monkeypatch.setattr(bench.readiness.gate, "resize", told.append)
+    task = asyncio.create_task(bench.supervisor.run())
+    await bench.supervisor.ready_once.wait()
+    assert told == [1]
+    bench.workers = 5
+    await until(lambda: told[-1] == 5)
     await end(task)
 
 
