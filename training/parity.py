@@ -78,11 +78,12 @@ def decoded(files: Sequence[FilmFile]) -> tuple[Pixels, Pixels]:
 
 
 def _decoded(file: FilmFile) -> tuple[Pixels, Pixels] | None:
-    data = file.path.read_bytes()
     try:
+        data = file.path.read_bytes()
         scaled = decode(data).pixels
         return decode(_without_scales(data)).pixels, scaled
-    except FilmError:
+    except (OSError, FilmError) as exc:
+        logger.warning("%s: left out: %s", file.path, exc)
         return None
 
 

@@ -29,6 +29,7 @@ def test_films_that_the_shortcuts_leave_alone_pass(
 def test_film_is_decoded_in_full_and_as_served(tmp_path: Path) -> None:
     (tmp_path / "data" / "PNEUMONIA").mkdir(parents=True)
     (tmp_path / "data" / "PNEUMONIA" / "person2_bacteria_2.jpeg").write_bytes(b"no film")
+    (tmp_path / "data" / "PNEUMONIA" / "person3_bacteria_3.jpeg").symlink_to("nowhere")
     folder = tmp_path / "data" / "NORMAL"
     folder.mkdir()
     stripes = np.tile(np.array([0, 255], dtype=np.uint8), (2000, 1000))
