@@ -52,8 +52,10 @@ ROWS: Mapping[str, tuple[str, str]] = {
     "form": ("proxy: the film out of the form", "`proxy.form.read_film`, timed in process"),
     "frontend": (
         "TorchServe's frontend: HTTP in and out",
-        "round trip straight to TorchServe, less the latency that it counts itself; the film's bytes go"
-        " there, from the proxy only their place, so this is high and the proxy's row low",
+        (
+            "round trip straight to TorchServe, less the latency that it counts itself; the film's bytes go"
+            " there, from the proxy only their place, so this is high and the proxy's row low"
+        ),
     ),
     "queue": ("TorchServe's queue", "its counter `ts_queue_latency_microseconds`"),
     "worker": (
