@@ -9,6 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from proxy.errors import RequestError, error_body
+from proxy.form import DICOM_TYPE
 from proxy.gate import Gate
 from proxy.memory import FilmMemory
 from proxy.middleware import RequestId
@@ -24,14 +25,20 @@ JSON = "application/json"
 PREDICT_ERRORS = {
     HTTPStatus.REQUEST_TIMEOUT: "The film took too long to arrive.",
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "The film is over the size limit.",
-    HTTPStatus.UNSUPPORTED_MEDIA_TYPE: "The file is not a JPEG or PNG.",
-    HTTPStatus.UNPROCESSABLE_ENTITY: "There is no film in the field `file`, or it cannot be read.",
+    HTTPStatus.UNSUPPORTED_MEDIA_TYPE: "The file is not a JPEG, PNG or DICOM file, or the body is compressed.",
+    HTTPStatus.UNPROCESSABLE_ENTITY: "There is no film in the body, or it cannot be read.",
     HTTPStatus.BAD_GATEWAY: "The model failed on this film.",
     HTTPStatus.SERVICE_UNAVAILABLE: "No prediction can be had now; `Retry-After` says when to try again, in seconds.",
 }
 
-FILM_FORM: dict[str, Any] = {
-    "requestBody": {"required": True, "content": {"multipart/form-data": {"schema": FilmForm.model_json_schema()}}}
+FILM_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {"schema": FilmForm.model_json_schema()},
+            DICOM_TYPE: {"schema": {"type": "string", "format": "binary", "description": "A DICOM file, as it is."}},
+        },
+    }
 }
 """Given by hand: the endpoint reads the form itself, so FastAPI cannot see it."""
 
@@ -42,13 +49,14 @@ def create_app(settings: Settings, *, gate: Gate, memory: FilmMemory, readiness:
     Films go past the framework: its routing, validation and responses cost more than all the rest of the proxy. It
     does what is not in the path of every film, and documents `POST /predict` by an endpoint that is never run.
     """
-    app = FastAPIOffline(title="Pneumonia screening", description=DESCRIPTION, version="1.0.0")
+    app = FastAPIOffline(title="Pneumonia screening", description=DESCRIPTION, version="1.0.0", redirect_slashes=False)
     predict = Predict(settings, gate=gate, memory=memory, readiness=readiness)
 
-    @app.post("/predict", responses=_errors(PREDICT_ERRORS), response_model=Prediction, openapi_extra=FILM_FORM)
+    @app.post("/predict", responses=_errors(PREDICT_ERRORS), response_model=Prediction, openapi_extra=FILM_BODY)
     def _predict() -> None:
-        """Screens one film, sent as multipart/form-data in the field `file`."""
+        """Screens one film, sent as multipart/form-data in the field `file`, or as a body of type application/dicom."""
 
+    @app.head("/health", include_in_schema=False)
     @app.get("/health", responses=_errors({HTTPStatus.SERVICE_UNAVAILABLE: "It would not, and why."}))
     async def health() -> Health:
         """Says whether a prediction would succeed, having just made one."""
@@ -62,6 +70,8 @@ def create_app(settings: Settings, *, gate: Gate, memory: FilmMemory, readiness:
     app.add_exception_handler(Exception, _fault)
 
     async def route(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"].endswith("/"):
+            scope = {**scope, "path": scope["path"].removesuffix("/")}  # served, not redirected to what Host says
         films = scope["type"] == "http" and scope["path"] == "/predict" and scope["method"] == "POST"
         await (predict if films else app)(scope, receive, send)
 

@@ -71,8 +71,10 @@ class TorchServeClient:
         self._film_headers = _bearer(self._run_dir.token("inference")) + f"Content-Type: {kind}\r\n".encode()
         self._management_headers = _bearer(self._run_dir.token("management"))
 
-    async def screen(self, films: Sequence[Film]) -> Sequence[Answer | RequestError]:
+    async def screen(self, films: Sequence[Film]) -> Sequence[Answer | RequestError | None]:
         """Has films screened in one request; without shared memory it takes one film.
+
+        A film is None that was not begun, because others in the request took long: it is to be sent again.
 
         Never tried twice: a film that kills its worker must not kill the next.
 
@@ -148,10 +150,12 @@ def _split(line: bytes) -> tuple[int, bytes]:
         raise UpstreamError("the handler answered in a way we do not know") from exc
 
 
-def _answer(status: int, content: bytes) -> Answer | RequestError:
+def _answer(status: int, content: bytes) -> Answer | RequestError | None:
     """Tells a prediction and the handler's word on a film from troubles."""
     if status == HTTPStatus.OK:
         return Answer(status, content)
+    if status == HTTPStatus.TOO_EARLY:
+        return None
     if isinstance(_json(content).get("error"), dict):
         return Answer(status, content) if status in OURS else UpstreamError("the model failed on this film")
     return _trouble(status, content)

@@ -8,6 +8,7 @@ ProxyError
 └── RequestError           becomes an HTTP answer in the shared JSON shape
     ├── FormError          422 the form holds no film
     ├── TooLargeError      413 over the size limit
+    ├── EncodingError      415 the body is compressed
     ├── SlowUploadError    408 the body took too long to arrive
     ├── UpstreamError      502 TorchServe answered, but not with a prediction
     └── UnavailableError   503 no prediction can be had now; carries Retry-After
@@ -78,6 +79,21 @@ class TooLargeError(RequestError):
 
     def __init__(self, max_film_bytes: int) -> None:
         super().__init__(f"the film is over the limit of {max_film_bytes} bytes")
+
+
+class EncodingError(RequestError):
+    """The body is compressed or otherwise encoded."""
+
+    status = HTTPStatus.UNSUPPORTED_MEDIA_TYPE
+    code = "unsupported_encoding"
+
+    def __init__(self) -> None:
+        super().__init__("compressed bodies are not read: send the film as it is, without Content-Encoding")
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Says what is read (RFC 9110, section 15.5.16)."""
+        return {"Accept-Encoding": "identity"}
 
 
 class SlowUploadError(RequestError):

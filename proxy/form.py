@@ -1,4 +1,4 @@
-"""Takes the film out of a multipart form as it arrives, in memory only.
+"""Takes the film out of a multipart form, or out of a body that is a DICOM file, as it arrives, in memory only.
 
 Starlette's own form parser spools uploads to temporary files; a patient's film must not touch the disk.
 """
@@ -7,11 +7,14 @@ from collections.abc import AsyncIterable, Mapping
 
 import multipart  # type: ignore[import-untyped]  # the package ships no types
 
-from proxy.errors import FormError, TooLargeError
+from proxy.errors import EncodingError, FormError, TooLargeError
 from proxy.memory import Film
 from proxy.settings import FORM_ENVELOPE_BYTES
 
 FIELD = "file"
+
+DICOM_TYPE = "application/dicom"
+"""A body of this type is the film itself, as DICOM systems send it (PS3.18, 8.7.3)."""
 
 MAX_PARTS = 32
 MAX_PART_HEADERS = 8
@@ -23,10 +26,17 @@ def declared_size(headers: Mapping[str, str], max_film_bytes: int) -> int:
     """How many bytes the body will have at most: what it declares, or else the limit.
 
     Raises:
+        FormError: It declares that there is no body.
         TooLargeError: It declares more than a film of the largest size and its form take.
     """
     most = max_film_bytes + FORM_ENVELOPE_BYTES
     declared = headers.get("content-length", "")
+    if not declared and "transfer-encoding" not in headers:
+        raise FormError(
+            f"the request has no body: send the film in field {FIELD!r}, with Content-Length or "
+            "Transfer-Encoding: chunked",
+            code="missing_file",
+        )
     if not (declared.isascii() and declared.isdecimal()):
         return most  # chunked: counted as it arrives
     if int(declared) > most:
@@ -35,13 +45,20 @@ def declared_size(headers: Mapping[str, str], max_film_bytes: int) -> int:
 
 
 async def read_film(headers: Mapping[str, str], body: AsyncIterable[bytes], film: Film, max_film_bytes: int) -> None:
-    """Reads the one part named `file` into `film`; other fields are ignored.
+    """Reads the one part named `file` into `film`, other fields are ignored; or the whole body, if it is `DICOM_TYPE`.
 
     Raises:
+        EncodingError: The body is compressed.
         FormError: The body is no multipart form, is malformed, or has no film in `file`.
         TooLargeError: The film, or all that came with it, is over the limit; the rest of the body is left unread.
     """
-    reader = _FilmReader(_parser(headers), film, max_film_bytes)
+    _refuse_encoded(headers)
+    kind, options = multipart.parse_options_header(headers.get("content-type", ""))
+    reader: _BodyReader | _FilmReader
+    if kind == DICOM_TYPE:
+        reader = _BodyReader(film, max_film_bytes)
+    else:
+        reader = _FilmReader(_parser(kind, options), film, max_film_bytes)
     received = 0
     try:
         async for chunk in body:
@@ -55,16 +72,45 @@ async def read_film(headers: Mapping[str, str], body: AsyncIterable[bytes], film
         raise FormError(f"malformed form, no film in field {FIELD!r}: {exc}") from exc
 
 
-def _parser(headers: Mapping[str, str]) -> multipart.PushMultipartParser:
-    kind, options = multipart.parse_options_header(headers.get("content-type", ""))
+def _refuse_encoded(headers: Mapping[str, str]) -> None:
+    """Nothing is unpacked here: a small body could become a large one."""
+    encodings = f"{headers.get('content-encoding', '')},{headers.get('transfer-encoding', '')}".lower().split(",")
+    if {encoding.strip() for encoding in encodings} - {"", "identity", "chunked"}:
+        raise EncodingError
+
+
+def _parser(kind: str, options: Mapping[str, str]) -> multipart.PushMultipartParser:
     boundary = options.get("boundary", "")
     if kind != "multipart/form-data":
         raise FormError(
-            f"send the film as multipart/form-data in field {FIELD!r}, not as {kind or 'an unnamed type'!r}"
+            f"send the film as multipart/form-data in field {FIELD!r}, or as {DICOM_TYPE}, "
+            f"not as {kind or 'an unnamed type'!r}"
         )
     if not 0 < len(boundary) <= MAX_BOUNDARY:
         raise FormError(f"the multipart form with field {FIELD!r} names no usable boundary")
-    return multipart.PushMultipartParser(boundary, max_header_count=MAX_PART_HEADERS, max_segment_count=MAX_PARTS)
+    return multipart.PushMultipartParser(
+        boundary,
+        max_header_count=MAX_PART_HEADERS,
+        max_segment_count=MAX_PARTS,
+        header_charset="latin-1",  # file names come in any, do not matter here, and cannot fail to be read as this
+    )
+
+
+class _BodyReader:
+    """Collects the film's bytes as they are."""
+
+    def __init__(self, film: Film, max_film_bytes: int) -> None:
+        self._film = film
+        self._max_film_bytes = max_film_bytes
+
+    def feed(self, chunk: bytes) -> None:
+        if self._film.size + len(chunk) > self._max_film_bytes:
+            raise TooLargeError(self._max_film_bytes)
+        self._film.append(chunk)
+
+    def close(self) -> None:
+        if not self._film.size:
+            raise FormError("the body is empty", code="empty_file")
 
 
 class _FilmReader:

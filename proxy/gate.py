@@ -12,7 +12,9 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from heapq import merge
 from itertools import islice
+from operator import attrgetter
 
 from proxy.client import Answer
 from proxy.errors import RequestError, SaturatedError, UnavailableError
@@ -34,8 +36,8 @@ BATCH_FILMS = 4
 BATCH_BYTES = 4_000_000
 """The bytes of films that share a request at most: large ones take long, and would keep the others waiting."""
 
-Screen = Callable[[Sequence[Film]], Awaitable[Sequence[Answer | RequestError]]]
-"""Has films screened in one request; what it raises is the answer to all of them."""
+Screen = Callable[[Sequence[Film]], Awaitable[Sequence[Answer | RequestError | None]]]
+"""Has films screened in one request; what it raises is the answer to all of them, None what was not begun."""
 
 
 class _Ticket:
@@ -164,19 +166,26 @@ class Gate:
         return count if count == self._batch_films or sent < plenty else 0
 
     async def _request(self, tickets: list[_Ticket]) -> None:
-        answers: Sequence[Answer | BaseException]
+        answers: Sequence[Answer | BaseException | None]
         try:
             answers = await self._screen([ticket.film for ticket in tickets])
             self.answered()
         except Exception as exc:
             answers = [exc] * len(tickets)
+        deferred = []
         for ticket, answer in zip(tickets, answers, strict=True):
             if ticket.answer.done():
                 continue
-            if isinstance(answer, Answer):
+            if answer is None:
+                deferred.append(ticket)
+            elif isinstance(answer, Answer):
                 ticket.answer.set_result(answer)
             else:
                 ticket.answer.set_exception(answer)
+        if deferred:
+            # By arrival, not simply to the head, where younger ones of another request would go ahead of them: the
+            # oldest that waits is the first of the next request, which is never deferred for others in it.
+            self._waiting = deque(merge(deferred, self._waiting, key=attrgetter("arrival")))
 
     def _done(self, request: asyncio.Task[None]) -> None:
         del self._requests[request]

@@ -13,34 +13,67 @@ from contextlib import contextmanager
 
 from proxy.errors import SaturatedError, SettingsError
 
-SLACK = 4
-"""Addresses for each byte that may be held, so that gaps between films do not matter; untouched, they cost nothing."""
+SLACK = 64
+"""Addresses for each byte that may be held, for places are as large as what may yet come: by default there are enough
+for 800 films of the largest size to arrive at once. Untouched, they cost nothing."""
 
-SMALLEST_PLACE_BYTES = 65_536
+SMALLEST_HELD_BYTES = 65_536
 """A request takes at least a read buffer, however small its film."""
 
 RETURNED_BYTES = 2**20
 """The memory of a film from this size on is given back to the system; that of smaller ones is used again at once."""
 
 
+class _Allowance:
+    """The bytes that may still be held, over all films."""
+
+    __slots__ = ("left",)
+
+    def __init__(self, left: int) -> None:
+        self.left = left
+
+    def take(self, count: int) -> None:
+        if count > self.left:
+            raise SaturatedError
+        self.left -= count
+
+
 class Film:
     """One film in the memory, written piece by piece."""
 
-    __slots__ = ("_map", "end", "size", "start")
+    __slots__ = ("_allowance", "_map", "end", "held", "size", "start")
 
-    def __init__(self, memory: mmap.mmap, start: int, end: int) -> None:
+    def __init__(self, memory: mmap.mmap, allowance: _Allowance, start: int, end: int) -> None:
         self._map = memory
+        self._allowance = allowance
         self.start = start
         self.end = end
         """Where its place ends; the film may be shorter."""
         self.size = 0
+        self.held = 0
+        """The bytes that it has of the allowance."""
+
+    def hold(self, count: int) -> None:
+        """Takes from the allowance what a film of so many bytes needs.
+
+        Raises:
+            SaturatedError: Too many bytes are held.
+        """
+        if count > self.held:
+            self._allowance.take(count - self.held)
+            self.held = count
 
     def append(self, piece: bytes) -> None:
-        """Adds a piece. What does not fit is a fault of ours: the callers bound the size."""
+        """Adds a piece. What does not fit its place is a fault of ours: the callers bound the size.
+
+        Raises:
+            SaturatedError: Too many bytes are held.
+        """
         begin = self.start + self.size
         end = begin + len(piece)
         if end > self.end:
             raise ValueError(f"a film of over {self.end - self.start} bytes in a place for so many")
+        self.hold(self.size + len(piece))
         self._map[begin:end] = piece
         self.size += len(piece)
 
@@ -62,7 +95,7 @@ class FilmMemory:
 
     def __init__(self, max_held_bytes: int) -> None:
         self._max_held_bytes = max_held_bytes
-        self._held_bytes = 0
+        self._allowance = _Allowance(max_held_bytes)
         self._size = SLACK * max_held_bytes
         self._file = -1
         try:
@@ -81,8 +114,9 @@ class FilmMemory:
         return None if self._file < 0 else f"/proc/{os.getpid()}/fd/{self._file}"
 
     def keep(self, content: bytes) -> Film:
-        """Lays a film into the memory for good."""
+        """Lays a film into the memory for good, beside the allowance."""
         film = self._take(len(content))
+        film.held = len(content)
         film.append(content)
         return film
 
@@ -96,24 +130,31 @@ class FilmMemory:
     def place(self, size: int) -> Iterator[Film]:
         """Finds a place for a film of at most `size` bytes, before it is read.
 
+        It counts as held by what has arrived, not by `size`: else a few clients that announce large films, or send
+        without saying how much, and take their time, would shut out all others.
+
         A film that was given up may still be named in a request that TorchServe has. Its place is free all the same:
         whatever a worker reads there, the answer reaches nobody.
 
         Raises:
             SaturatedError: Too many bytes are held, or there is no gap so large.
         """
-        held = max(size, SMALLEST_PLACE_BYTES)
-        if self._held_bytes + held > self._max_held_bytes:
-            raise SaturatedError
         film = self._take(size)
-        self._held_bytes += held
         try:
+            film.hold(SMALLEST_HELD_BYTES)
             yield film
         finally:
-            self._held_bytes -= held
+            self._allowance.left += film.held
             self._films.remove(film)
-            if sys.platform == "linux" and film.size >= RETURNED_BYTES:
-                self._map.madvise(mmap.MADV_REMOVE, film.start, film.end - film.start)
+            self._return(film)
+
+    def _return(self, film: Film) -> None:
+        """Gives a film's memory back to the system, where it may not be wanted again soon.
+
+        What is kept for the next film is bounded so by what may be held, wherever places were.
+        """
+        if sys.platform == "linux" and (film.size >= RETURNED_BYTES or film.start >= self._max_held_bytes):
+            self._map.madvise(mmap.MADV_REMOVE, film.start, film.end - film.start)
 
     def _take(self, size: int) -> Film:
         """Takes the first gap: places low in the memory are used again and again, and the rest stays untouched."""
@@ -126,6 +167,6 @@ class FilmMemory:
             position += 1
         if start + size > self._size:
             raise SaturatedError
-        film = Film(self._map, start, start + size)
+        film = Film(self._map, self._allowance, start, start + size)
         self._films.insert(position, film)
         return film

@@ -1,8 +1,9 @@
-"""Uvicorn's HTTP protocol, with two edges of ours."""
+"""Uvicorn's HTTP protocol, with four edges of ours."""
 
 from http import HTTPStatus
 from typing import Any
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from proxy.errors import error_body
@@ -12,11 +13,65 @@ MAX_DISCARDED_BYTES = 200_000_000
 
 
 class HttpProtocol(HttpToolsProtocol):
-    """Answers malformed HTTP in the shared JSON shape, and does not read a refused body without end."""
+    """Differs from uvicorn's in what clients in the field need.
+
+    - Malformed HTTP is answered in the shared JSON shape.
+    - A refused body is not read without end.
+    - An offer to change the protocol is ignored, and the request's body is read: Java's HttpClient and `curl --http2`
+      offer HTTP/2 with their first request, film and all (RFC 9110, section 7.8).
+    - A client that closes its side of the connection after its request gets its answer.
+    """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._discarded_bytes = 0
+
+    def data_received(self, data: bytes) -> None:
+        """Takes what arrived."""
+        self._unset_keepalive_if_required()
+        try:
+            self._parse(memoryview(data))
+        except httptools.HttpParserError:
+            self.send_400_response("Invalid HTTP request received.")
+
+    def _parse(self, data: memoryview) -> None:
+        """Parses what arrived, and anew, without its offer, each request that offers another protocol.
+
+        llhttp takes what follows such a head for the other protocol, and cannot be told otherwise.
+        """
+        while True:
+            try:
+                self.parser.feed_data(data)
+            except httptools.HttpParserUpgrade as exc:
+                data = data[exc.args[0] :]
+                self.parser.feed_data(self._head_without_offer())
+            else:
+                return
+
+    def _head_without_offer(self) -> bytes:
+        version = self.parser.get_http_version().encode()
+        lines = [b"%b %b HTTP/%b" % (self.parser.get_method(), self.url, version)]
+        lines += [b"%b: %b" % header for header in self.headers if header[0] != b"upgrade"]
+        return b"\r\n".join([*lines, b"", b""])
+
+    def on_headers_complete(self) -> None:
+        """Begins a request, unless it is to be parsed anew."""
+        if not self.parser.should_upgrade():
+            super().on_headers_complete()
+        elif self.parser.get_method() == b"CONNECT":
+            raise ValueError("this is no proxy to elsewhere")  # a 400; it would be an upgrade however often parsed
+
+    def on_message_complete(self) -> None:
+        """Ends a request, unless it is to be parsed anew."""
+        if not self.parser.should_upgrade():
+            super().on_message_complete()
+
+    def eof_received(self) -> bool:  # type: ignore[override]  # asyncio's may, uvicorn's never does
+        """Keeps the connection of a client that has sent its whole request and waits, until it is answered."""
+        if self.cycle is None or self.cycle.more_body or self.cycle.response_complete:
+            return False
+        self.cycle.keep_alive = False
+        return True
 
     def on_body(self, body: bytes) -> None:
         """Takes a piece of the request's body."""

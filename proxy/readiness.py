@@ -140,6 +140,8 @@ class Prober:
 
     async def _compare(self, reference: ReferenceFilm, film: Film) -> None:
         (answer,) = await self._client.screen([film])
+        if answer is None:
+            raise ProbeError("the handler did not begin a lone film")
         if not isinstance(answer, Answer):
             raise answer
         reference.check(answer)

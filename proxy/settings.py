@@ -43,7 +43,7 @@ class Settings:
     max_film_bytes: int
     """The one size limit: the proxy's own, and TorchServe's `max_request_size` is derived from it."""
     max_held_bytes: int
-    """Bound on the films held in memory at once, whether arriving, waiting or being screened."""
+    """Bound on the films held in memory at once, by what has arrived of each, whether waiting or being screened."""
     queue_limit: int
     """Films that may wait for a worker; one more is answered 503."""
     predict_timeout_s: float

@@ -1,10 +1,12 @@
 """The public API in one process, with a stand-in for TorchServe on a real socket."""
 
 import asyncio
+import gzip
 import io
 import json
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from http import HTTPStatus
 from pathlib import Path
@@ -22,6 +24,7 @@ from proxy.client import REFERENCES, Answer, TorchServeClient
 from proxy.errors import ProxyError
 from proxy.gate import Gate
 from proxy.memory import Film, FilmMemory
+from proxy.protocol import HttpProtocol
 from proxy.readiness import Prober, Readiness
 from proxy.reference import ReferenceFilm
 from proxy.rundir import RunDir
@@ -48,6 +51,8 @@ class FakeTorchServe:
         self.films: list[bytes] = []
         self.requests = 0
         self.headers: list[dict[str, str]] = []
+        self.defers = False
+        """Whether films that share a request are left undone, all but the first."""
         self.scaled: list[dict[str, str]] = []
         self.status = 200
         self.body = ANSWER
@@ -80,8 +85,10 @@ class FakeTorchServe:
         if self.status == 0 and request.transport is not None:
             request.transport.abort()
         if references and (self.status == HTTPStatus.OK or b'"error":' in self.body):
-            lines = b"\n".join(b"%d %b" % (self.status, self.body) for _ in films)
-            return web.Response(body=lines)
+            lines = [b"%d %b" % (self.status, self.body) for _ in films]
+            if self.defers:
+                lines[1:] = [b'425 {"error": {"code": "deferred", "message": "not begun"}}'] * (len(films) - 1)
+            return web.Response(body=b"\n".join(lines))
         return web.Response(body=self.body, status=self.status or 200, content_type="application/json")
 
     async def describe(self, request: web.Request) -> web.StreamResponse:
@@ -124,16 +131,30 @@ class Bench:
             return Reply(response.status, await response.read(), response.headers)
 
 
+@pytest.fixture
+def memory() -> Iterator[FilmMemory]:
+    memory = FilmMemory(8_000_000)
+    yield memory
+    memory.close()
+
+
+@pytest.fixture
+def upload_timeout_s() -> float:
+    """Tests that wait for it override it."""
+    return 10
+
+
 @pytest.fixture(params=[True, False], ids=["shared", "travelling"])
-async def bench(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Bench]:
+async def bench(
+    tmp_path: Path, memory: FilmMemory, upload_timeout_s: float, request: pytest.FixtureRequest
+) -> AsyncIterator[Bench]:
     """A proxy that shares its memory with the workers, and one that cannot."""
-    memory = FilmMemory(50_000_000)
     path = memory.path if request.param else None
     torchserve = FakeTorchServe(Path(path) if path else None)
     async with TestServer(torchserve.app(), host="127.0.0.1") as upstream:
         assert upstream.port is not None
         settings = replace(
-            Settings.from_environ({"MAX_FILM_BYTES": "3000000", "UPLOAD_TIMEOUT_S": "0.5"}),
+            Settings.from_environ({"MAX_FILM_BYTES": "3000000", "UPLOAD_TIMEOUT_S": str(upload_timeout_s)}),
             port=unused_port(),
             inference_port=upstream.port,
             management_port=upstream.port,
@@ -144,7 +165,7 @@ async def bench(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator
             client.read_tokens()
             bench = Bench(settings, client, torchserve, memory)
             server = uvicorn.Server(
-                uvicorn.Config(bench.app, port=settings.port, http="httptools", lifespan="off", log_config=None)
+                uvicorn.Config(bench.app, port=settings.port, http=HttpProtocol, lifespan="off", log_config=None)
             )
             server.capture_signals = pytest.MonkeyPatch.context  # type: ignore[method-assign,assignment]
             serving = asyncio.create_task(server.serve())
@@ -156,7 +177,6 @@ async def bench(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator
             watch.cancel()
             server.should_exit = True
             await serving
-    memory.close()
 
 
 def error(body: bytes) -> dict[str, str]:
@@ -247,6 +267,26 @@ async def test_films_that_waited_share_a_request(bench: Bench) -> None:
     assert bench.torchserve.requests == (3 if bench.client.film_memory else 4)
 
 
+async def test_film_that_was_not_begun_goes_again(bench: Bench) -> None:
+    bench.torchserve.pause.clear()
+    bench.torchserve.defers = True
+    films = [asyncio.create_task(bench.predict(b"film %d" % i)) for i in range(4)]
+    while bench.torchserve.running < 2 or len(bench.gate._waiting) < 2:
+        await asyncio.sleep(0.01)
+    bench.torchserve.pause.set()
+    assert {(await film)[:2] for film in films} == {(200, ANSWER)}
+    assert bench.torchserve.requests == 4
+    assert len(bench.torchserve.films) == (5 if bench.client.film_memory else 4)
+
+
+async def test_client_tells_what_was_not_begun(bench: Bench, memory: FilmMemory) -> None:
+    bench.torchserve.status = 425
+    bench.torchserve.body = b'{"error": {"code": "deferred", "message": "not begun"}}'
+    with memory.place(4) as film:
+        film.append(b"film")
+        assert await bench.client.screen([film]) == [None]
+
+
 async def test_torchserve_hears_which_film_is_alone(bench: Bench) -> None:
     await bench.predict(b"first")
     bench.torchserve.pause.clear()
@@ -283,6 +323,192 @@ async def test_client_that_hangs_up_is_forgotten(bench: Bench, caplog: pytest.Lo
     assert (await bench.predict())[0] == 200
 
 
+HEAD = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=x\r\n"
+FORM = b'--x\r\nContent-Disposition: form-data; name="file"; filename="%b"\r\n\r\n%b\r\n--x--\r\n'
+
+
+class Wire:
+    """A connection on which a test writes what no client library would."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self.writer = writer
+
+    async def reply(self) -> Reply:
+        head = (await self.reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+        headers = dict(line.lower().split(": ", 1) for line in head[1:] if line)
+        body = await self.reader.readexactly(int(headers["content-length"]))
+        return Reply(int(head[0].split()[1]), body, headers)
+
+
+@asynccontextmanager
+async def wire(bench: Bench) -> AsyncIterator[Wire]:
+    host, port = bench.url.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    try:
+        async with asyncio.timeout(5):
+            yield Wire(reader, writer)
+    finally:
+        writer.close()
+
+
+@pytest.mark.parametrize("body_later", [False, True])
+@pytest.mark.parametrize("offer", [b"h2c\r\nHTTP2-Settings: AAMAAABk", b"websocket\r\nSec-WebSocket-Key: x"])
+async def test_film_beside_an_offer_of_another_protocol_is_screened(
+    bench: Bench, offer: bytes, *, body_later: bool
+) -> None:
+    body = FORM % (b"f.jpg", b"film" * 100)
+    head = HEAD + b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: %b\r\nContent-Length: %d\r\n\r\n" % (
+        offer,
+        len(body),
+    )
+    async with wire(bench) as connection:
+        for _ in range(2):
+            connection.writer.write(head)
+            if body_later:
+                await asyncio.sleep(0.02)
+            connection.writer.write(body)
+            assert (await connection.reply())[:2] == (200, ANSWER)
+    assert bench.torchserve.films == [b"film" * 100] * 2
+
+
+async def test_client_that_closes_its_side_gets_its_answer(bench: Bench) -> None:
+    body = FORM % (b"f.jpg", b"film")
+    bench.torchserve.pause.clear()
+    async with wire(bench) as connection:
+        connection.writer.write(HEAD + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+        connection.writer.write_eof()
+        await asyncio.sleep(0.05)
+        bench.torchserve.pause.set()
+        assert (await connection.reply())[:2] == (200, ANSWER)
+        assert await connection.reader.read() == b""
+
+
+async def test_client_that_hangs_up_before_its_answer_is_forgotten(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    body = FORM % (b"f.jpg", b"film")
+    bench.torchserve.pause.clear()
+    async with wire(bench) as connection:
+        connection.writer.write(HEAD + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+        while not bench.torchserve.running:
+            await asyncio.sleep(0.01)
+    bench.torchserve.pause.set()
+    assert (await bench.predict())[:2] == (200, ANSWER)
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("length", [b"Transfer-Encoding: chunked", b"Content-Length: 3000000"])
+async def test_slow_uploads_shut_out_nobody(bench: Bench, length: bytes) -> None:
+    """Held is what has arrived, not what may come: the 8 MB of `memory` hold two films of the largest size."""
+    async with AsyncExitStack() as stack:
+        uploads = []
+        for _ in range(40):
+            upload = await stack.enter_async_context(wire(bench))
+            upload.writer.write(HEAD + length + b"\r\n\r\n")
+            uploads.append(upload)
+        await asyncio.sleep(0.05)
+        assert (await bench.predict(bytes(2_500_000)))[:2] == (200, ANSWER)
+        for upload in uploads:
+            if length.startswith(b"T"):
+                body = FORM % (b"f.jpg", bytes(99_000))
+                upload.writer.write(b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body))
+            else:
+                upload.writer.write(FORM % (b"f.jpg", bytes(3_000_000 - len(FORM % (b"f.jpg", b"")))))
+            assert (await upload.reply())[:2] == (200, ANSWER)
+
+
+async def test_what_arrives_is_bounded_over_all_uploads(bench: Bench, memory: FilmMemory) -> None:
+    """The 8 MB of `memory` hold two of these films, and not a third."""
+    body = FORM % (b"f.jpg", bytes(2_999_000))
+    async with AsyncExitStack() as stack:
+        uploads = []
+        for _ in range(3):
+            upload = await stack.enter_async_context(wire(bench))
+            upload.writer.write(HEAD + b"Content-Length: %d\r\n\r\n" % len(body) + body[:-10])
+            uploads.append(upload)
+        replies = [asyncio.create_task(upload.reply()) for upload in uploads]
+        done, _ = await asyncio.wait(replies, return_when=asyncio.FIRST_COMPLETED)
+        (refused,) = [await reply for reply in done]
+        assert (refused.status, error(refused.body)["code"]) == (503, "saturated")
+        assert "retry-after" in refused.headers
+        for upload in uploads:
+            upload.writer.write(body[-10:])
+        assert sorted([(await reply).status for reply in replies]) == [200, 200, 503]
+    assert (await bench.predict())[:2] == (200, ANSWER)
+    assert memory._allowance.left == 8_000_000
+
+
+async def test_chunked_film_is_screened(bench: Bench) -> None:
+    async def pieces() -> AsyncIterator[bytes]:
+        for start in range(0, 300_000, 1000):
+            yield form[start : start + 1000]
+
+    form = FORM % (b"f.jpg", bytes(290_000))
+    headers = {"Content-Type": "multipart/form-data; boundary=x"}
+    assert (await bench.send("POST", "/predict", data=pieces(), headers=headers))[:2] == (200, ANSWER)
+    assert bench.torchserve.films == [bytes(290_000)]
+
+
+async def test_file_name_in_any_encoding_does_not_matter(bench: Bench) -> None:
+    headers = {"Content-Type": "multipart/form-data; boundary=x"}
+    body = FORM % ("Größe.jpg".encode("latin-1"), b"film")
+    assert (await bench.send("POST", "/predict", data=body, headers=headers))[:2] == (200, ANSWER)
+
+
+async def test_dicom_body_is_screened(bench: Bench) -> None:
+    headers = {"Content-Type": "application/dicom"}
+    assert (await bench.send("POST", "/predict", data=b"film", headers=headers))[:2] == (200, ANSWER)
+    assert bench.torchserve.films == [b"film"]
+
+
+async def test_compressed_body_is_refused_saying_so(bench: Bench) -> None:
+    headers = {"Content-Type": "multipart/form-data; boundary=x", "Content-Encoding": "gzip"}
+    status, body, answered = await bench.send(
+        "POST", "/predict", data=gzip.compress(FORM % (b"f.jpg", b"film")), headers=headers
+    )
+    assert (status, error(body)["code"]) == (415, "unsupported_encoding")
+    assert "compressed" in error(body)["message"]
+    assert answered["Accept-Encoding"] == "identity"
+
+
+async def test_request_without_a_body_is_told_what_it_lacks(bench: Bench) -> None:
+    async with wire(bench) as connection:
+        connection.writer.write(HEAD + b"\r\n")
+        status, body, _ = await connection.reply()
+    assert (status, error(body)["code"]) == (422, "missing_file")
+    assert "Content-Length" in error(body)["message"]
+
+
+async def test_slash_at_the_end_changes_nothing(bench: Bench) -> None:
+    form = aiohttp.FormData()
+    form.add_field("file", io.BytesIO(b"film"), filename="film.jpeg")
+    status, body, _ = await bench.send("POST", "/predict/", data=form, allow_redirects=False)
+    assert (status, body) == (200, ANSWER)
+    assert (await bench.send("GET", "/health/", allow_redirects=False)).status == 200
+
+
+@pytest.mark.parametrize("path", ["/", "//", "/nowhere/", "/docs//", "//elsewhere.example/predict/"])
+async def test_nothing_is_redirected(bench: Bench, path: str) -> None:
+    async with wire(bench) as connection:
+        connection.writer.write(b"GET %b HTTP/1.1\r\nHost: elsewhere.example\r\n\r\n" % path.encode())
+        assert (await connection.reply()).status == 404
+
+
+@pytest.mark.parametrize(("workers", "expected"), [("READY", 200), ("UNLOADING", 503)])
+async def test_head_of_health_is_answered_like_get(bench: Bench, workers: str, expected: int) -> None:
+    bench.torchserve.description = [{"workers": [{"status": workers}]}]
+    head, got = await bench.send("HEAD", "/health"), await bench.send("GET", "/health")
+    assert (head.status, got.status, head.body) == (expected, expected, b"")
+    assert head.headers["Content-Length"] == str(len(got.body))
+
+
+@pytest.mark.parametrize("method", ["HEAD", "OPTIONS", "GET"])
+async def test_predict_tells_its_one_method(bench: Bench, method: str) -> None:
+    status, _, headers = await bench.send(method, "/predict")
+    assert (status, headers["Allow"]) == (405, "POST")
+
+
 async def test_stalled_torchserve_does_not_hang_a_film(bench: Bench) -> None:
     bench.torchserve.pause.clear()
     status, body, headers = await bench.predict()
@@ -304,6 +530,8 @@ async def test_leaving_ready_answers_films_in_flight(bench: Bench) -> None:
     assert (status, error(body)["code"]) == (503, "loading")
 
 
+@pytest.mark.parametrize("upload_timeout_s", [0.2])
+@pytest.mark.usefixtures("upload_timeout_s")
 async def test_slow_upload_is_given_up(bench: Bench) -> None:
     async def trickle() -> AsyncIterator[bytes]:
         yield b"--edge\r\n"
@@ -370,6 +598,8 @@ async def test_openapi_describes_the_form_and_the_answers(bench: Bench) -> None:
     form = predict["requestBody"]["content"]["multipart/form-data"]["schema"]
     assert form["properties"]["file"]["format"] == "binary"
     assert form["required"] == ["file"]
+    assert "DICOM" in form["properties"]["file"]["description"]
+    assert predict["requestBody"]["content"]["application/dicom"]["schema"]["format"] == "binary"
     assert {"200", "408", "413", "415", "422", "502", "503"} <= set(predict["responses"])
     assert set(schema["components"]["schemas"]["Prediction"]["properties"]) == {"prediction", "p_pneumonia", "note"}
 

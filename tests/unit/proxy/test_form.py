@@ -2,8 +2,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from proxy.errors import FormError, TooLargeError
-from proxy.form import MAX_PARTS, declared_size, read_film
+from proxy.errors import EncodingError, FormError, TooLargeError
+from proxy.form import DICOM_TYPE, MAX_PARTS, declared_size, read_film
 from proxy.memory import FilmMemory
 from proxy.settings import FORM_ENVELOPE_BYTES
 
@@ -111,7 +111,62 @@ async def test_quoted_boundary_is_understood() -> None:
 def test_declared_size_is_believed_up_to_the_limit() -> None:
     most = LIMIT + FORM_ENVELOPE_BYTES
     assert declared_size({"content-length": "5"}, LIMIT) == 5
-    assert declared_size({}, LIMIT) == most
+    assert declared_size({"transfer-encoding": "chunked"}, LIMIT) == most
     assert declared_size({"content-length": str(most)}, LIMIT) == most
     with pytest.raises(TooLargeError):
         declared_size({"content-length": str(most + 1)}, LIMIT)
+
+
+def test_request_without_a_body_is_told_what_it_lacks() -> None:
+    with pytest.raises(FormError, match=r"no body.*Content-Length or Transfer-Encoding: chunked") as caught:
+        declared_size({"content-type": "multipart/form-data; boundary=edge"}, LIMIT)
+    assert caught.value.code == "missing_file"
+
+
+@pytest.mark.parametrize("kind", [DICOM_TYPE, "Application/DICOM", f"{DICOM_TYPE}; charset=utf-8"])
+@pytest.mark.parametrize("chunk", [1, 100_000])
+async def test_dicom_body_is_the_film(kind: str, chunk: int) -> None:
+    film = bytes(128) + b"DICM" + bytes(range(256))
+    assert await read(film, {"content-type": kind}, chunk=chunk) == film
+
+
+async def test_dicom_body_of_the_largest_size_is_taken_and_no_larger() -> None:
+    headers = {"content-type": DICOM_TYPE}
+    assert len(await read(b"x" * LIMIT, headers)) == LIMIT
+    with pytest.raises(TooLargeError, match=str(LIMIT)):
+        await read(b"x" * (LIMIT + 1), headers)
+
+
+async def test_empty_dicom_body_is_refused() -> None:
+    with pytest.raises(FormError, match="empty") as caught:
+        await read(b"", {"content-type": DICOM_TYPE})
+    assert caught.value.code == "empty_file"
+
+
+@pytest.mark.parametrize(
+    "name", ["Thorax Größe.jpg".encode("latin-1"), "胸部.jpg".encode("shift_jis"), b"\xff\xfe\x80"]
+)
+async def test_file_name_in_any_encoding_does_not_matter(name: bytes) -> None:
+    disposition = b'--edge\r\nContent-Disposition: form-data; name="file"; filename="' + name + b'"\r\n\r\n'
+    assert await read(disposition + b"film\r\n" + END) == b"film"
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"content-encoding": "gzip"},
+        {"content-encoding": "identity, BR"},
+        {"transfer-encoding": "gzip, chunked"},
+    ],
+)
+async def test_compressed_body_is_refused_saying_so(headers: dict[str, str]) -> None:
+    with pytest.raises(EncodingError, match="compressed") as caught:
+        await read(part("file", b"film") + END, HEADERS | headers)
+    assert (caught.value.status, caught.value.headers) == (415, {"Accept-Encoding": "identity"})
+
+
+@pytest.mark.parametrize(
+    "headers", [{"content-encoding": "identity"}, {"content-encoding": ""}, {"transfer-encoding": "Chunked"}]
+)
+async def test_body_that_only_names_no_encoding_is_read(headers: dict[str, str]) -> None:
+    assert await read(part("file", b"film") + END, HEADERS | headers) == b"film"

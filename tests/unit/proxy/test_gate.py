@@ -27,9 +27,9 @@ class TorchServe:
         self.requests: list[int] = []
         self.cancelled = 0
         self.fault: Exception | None = None
-        self.answers: list[Answer | RequestError] = []
+        self.answers: list[Answer | RequestError | None] = []
 
-    async def screen(self, films: Sequence[Film]) -> Sequence[Answer | RequestError]:
+    async def screen(self, films: Sequence[Film]) -> Sequence[Answer | RequestError | None]:
         self.requests.append(len(films))
         try:
             await self.leave.wait()
@@ -281,6 +281,152 @@ async def test_failing_request_gives_its_place_back(
         with memory.place(1) as place, pytest.raises(fault, match="x"):
             await gate.screen(place)
     torchserve.fault = None
+    assert await film(gate, memory) == "answered"
+
+
+class SlowTorchServe:
+    """Takes as long as it is told for each request, and begins only its first film; remembers the films' sizes."""
+
+    def __init__(self) -> None:
+        self.requests: list[list[int]] = []
+        self.waiting: list[asyncio.Event] = []
+
+    async def screen(self, films: Sequence[Film]) -> Sequence[Answer | None]:
+        self.requests.append([film.size for film in films])
+        leave = asyncio.Event()
+        self.waiting.append(leave)
+        await leave.wait()
+        return [Answer(200, b"%d" % films[0].size), *[None] * (len(films) - 1)]
+
+    async def answer(self, index: int = 0) -> None:
+        self.waiting.pop(index).set()
+        await settle()
+
+
+@pytest.fixture
+def slow() -> SlowTorchServe:
+    return SlowTorchServe()
+
+
+async def queue(gate: Gate, memory: FilmMemory, sizes: Sequence[int]) -> list["asyncio.Task[str]"]:
+    """Films that wait in the gate, by their sizes, in this order."""
+    films = []
+    for size in sizes:
+        films.append(asyncio.create_task(film(gate, memory, size)))
+        await settle()
+    return films
+
+
+def closed_behind(slow: SlowTorchServe, batch_films: int = 4) -> Gate:
+    """A gate that lets nothing through yet, so that films gather."""
+    return Gate(slow.screen, workers=0, batch_films=batch_films, queue_limit=100, stall_s=STALL_S)
+
+
+async def test_deferred_films_go_again_in_their_order_before_later_ones(
+    memory: FilmMemory, slow: SlowTorchServe
+) -> None:
+    gate = closed_behind(slow)
+    films = await queue(gate, memory, [1, 2, 3, 4, 5, 6])
+    gate._slots = 1
+    gate._send()
+    await settle()
+    while slow.waiting:
+        await slow.answer()
+    assert slow.requests == [[1, 2, 3, 4], [2, 3, 4, 5], [3, 4, 5, 6], [4, 5, 6], [5, 6], [6]]
+    assert await asyncio.gather(*films) == ["answered"] * 6
+
+
+async def test_deferred_films_are_not_overtaken_by_younger_deferred_ones(
+    memory: FilmMemory, slow: SlowTorchServe
+) -> None:
+    """Else a film could be deferred for ever."""
+    gate = closed_behind(slow, batch_films=3)
+    films = await queue(gate, memory, [1, 2, 3, 4, 5, 6])
+    gate.resize(1)
+    await settle()
+    assert slow.requests == [[1, 2, 3], [4, 5, 6]]
+    gate._slots = 1  # a worker is gone: what is deferred gathers
+    await slow.answer(0)
+    await slow.answer(0)
+    assert slow.requests[2:] == [[2, 3, 5]]
+    while slow.waiting:
+        await slow.answer()
+    assert slow.requests[3:] == [[3, 5, 6], [5, 6], [6]]
+    assert await asyncio.gather(*films) == ["answered"] * 6
+
+
+async def test_no_film_is_deferred_for_ever_however_many_follow(memory: FilmMemory, slow: SlowTorchServe) -> None:
+    gate = closed_behind(slow)
+    films = await queue(gate, memory, range(1, 9))
+    gate.resize(1)
+    await settle()
+    for size in range(9, 60):
+        films += await queue(gate, memory, [size])
+        await slow.answer(size % len(slow.waiting))
+        oldest = min((size for size, film in enumerate(films, 1) if not film.done()), default=size)
+        assert oldest >= size - 10, "those that came first are left behind"
+    while slow.waiting:
+        await slow.answer()
+    assert await asyncio.gather(*films) == ["answered"] * len(films)
+
+
+@pytest.mark.parametrize("when", ["in the request", "put back"])
+async def test_deferred_film_that_was_left_is_not_sent_again(
+    memory: FilmMemory, slow: SlowTorchServe, when: str
+) -> None:
+    gate = closed_behind(slow)
+    films = await queue(gate, memory, [1, 2, 3])
+    gate._slots = 1
+    gate._send()
+    await settle()
+    if when == "put back":
+        gate._slots = 0
+        await slow.answer()
+    films[1].cancel()
+    await settle()
+    gate._slots = 1
+    gate._send()
+    await settle()
+    while slow.waiting:
+        await slow.answer()
+    assert slow.requests == [[1, 2, 3], [3]]
+    assert [films[0].result(), films[2].result()] == ["answered"] * 2
+
+
+@pytest.mark.parametrize("when", ["in the request", "put back"])
+async def test_deferred_film_is_answered_when_the_gate_closes(
+    memory: FilmMemory, slow: SlowTorchServe, when: str
+) -> None:
+    gate = closed_behind(slow)
+    films = await queue(gate, memory, [1, 2])
+    gate._slots = 1
+    gate._send()
+    await settle()
+    if when == "put back":
+        gate._slots = 0
+        await slow.answer()
+    gate.close("it died")
+    if when == "in the request":
+        await slow.answer()
+    gate.open()
+    gate._slots = 1
+    gate._send()
+    await settle()
+    first, second = await asyncio.gather(*films)
+    assert first == ("answered" if when == "put back" else "unavailable: it died")
+    assert second == "unavailable: it died"
+    assert slow.requests == [[1, 2]]
+
+
+async def test_film_that_is_always_deferred_is_given_up(memory: FilmMemory, torchserve: TorchServe) -> None:
+    """A handler that begins nothing must not keep a client, nor us, busy without end."""
+    torchserve.leave.set()
+    torchserve.answers = [None]
+    gate = Gate(torchserve.screen, workers=1, batch_films=1, queue_limit=1, stall_s=0.02)
+    watch = asyncio.create_task(gate.watch())
+    assert (await film(gate, memory)).startswith("timeout")
+    watch.cancel()
+    torchserve.answers = []
     assert await film(gate, memory) == "answered"
 
 

@@ -47,13 +47,23 @@ def test_gap_is_used_again(films: FilmMemory) -> None:
 
 
 def test_what_is_held_is_bounded_and_given_back(films: FilmMemory) -> None:
-    with films.place(HELD - 70_000):
-        with pytest.raises(UnavailableError, match="too many"), films.place(70_001):
-            pass
-        with films.place(70_000):
-            pass
-    with films.place(HELD):
-        pass
+    with films.place(HELD) as first:
+        first.append(b"x" * (HELD - 70_000))
+        with films.place(HELD) as second:
+            second.append(b"x" * 70_000)
+            with pytest.raises(UnavailableError, match="too many"):
+                second.append(b"x")
+        with films.place(HELD) as second:
+            second.append(b"x" * 70_000)
+    with films.place(HELD) as film:
+        film.append(b"x" * HELD)
+
+
+def test_film_to_come_is_held_by_what_has_arrived(films: FilmMemory) -> None:
+    """However large it may become."""
+    with films.place(HELD) as first, films.place(HELD) as second, films.place(HELD) as third:
+        for film in (first, second, third):
+            film.append(b"x" * 60_000)
 
 
 def test_small_film_counts_as_a_read_buffer(films: FilmMemory) -> None:
@@ -76,7 +86,7 @@ def test_kept_film_stays(films: FilmMemory) -> None:
 
 def test_memory_beyond_all_addresses_is_a_bad_setting() -> None:
     with pytest.raises(SettingsError, match="MAX_HELD_BYTES"):
-        FilmMemory(1 << 60)
+        FilmMemory(1 << 56)
 
 
 @pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="films travel where there is no anonymous shared file")
@@ -100,4 +110,10 @@ class TestShared:
         for size in (PAGE - 1, 3 * PAGE):
             with films.place(size) as film:
                 film.append(b"x" * size)
+        assert Path(films.path).stat().st_blocks == 0
+
+    def test_small_film_far_up_gives_its_memory_back(self, films: FilmMemory) -> None:
+        assert films.path is not None
+        with films.place(HELD), films.place(HELD), films.place(HELD) as film:
+            film.append(b"x")
         assert Path(films.path).stat().st_blocks == 0

@@ -1,12 +1,13 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 
 import pytest
 import uvicorn
+import uvloop
 from aiohttp.test_utils import unused_port
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from proxy import protocol
 from proxy.protocol import HttpProtocol
@@ -17,26 +18,154 @@ async def refuse_unread(_scope: Scope, _receive: Receive, send: Send) -> None:
     await send({"type": "http.response.body", "body": b""})
 
 
+async def tell(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answers with the method, the target and the body."""
+    target = scope["raw_path"] + (b"?" + scope["query_string"] if scope["query_string"] else b"")
+    told = [scope["method"].encode(), target, dict(scope["headers"]).get(b"x-name", b"-")]
+    more = True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return
+        told.append(message.get("body", b""))
+        more = message.get("more_body", False)
+    await asyncio.sleep(0.02)  # so that what follows the request is there before its answer
+    body = b" ".join([*told[:3], b"".join(told[3:])])
+    length = str(len(body)).encode()
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", length)]})
+    await send({"type": "http.response.body", "body": body})
+
+
 Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
-@pytest.fixture
-async def connection() -> AsyncIterator[Connection]:
+@asynccontextmanager
+async def connect(app: ASGIApp) -> AsyncIterator[Connection]:
+    """A connection to a server that runs the application."""
     port = unused_port()
     server = uvicorn.Server(
-        uvicorn.Config(refuse_unread, port=port, http=HttpProtocol, lifespan="off", log_config=None)
+        uvicorn.Config(app, port=port, http=HttpProtocol, ws="none", lifespan="off", log_config=None)
     )
     server.capture_signals = pytest.MonkeyPatch.context  # type: ignore[method-assign,assignment]
     serving = asyncio.create_task(server.serve())
     while not server.started:
         await asyncio.sleep(0.01)
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    yield reader, writer
-    writer.close()
-    with suppress(ConnectionError):
-        await writer.wait_closed()
-    server.should_exit = True
-    await serving
+    try:
+        async with asyncio.timeout(5):
+            yield reader, writer
+    finally:
+        writer.close()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
+        server.should_exit = True
+        await serving
+
+
+@pytest.fixture
+async def connection() -> AsyncIterator[Connection]:
+    async with connect(refuse_unread) as connection:
+        yield connection
+
+
+@pytest.fixture
+async def telling() -> AsyncIterator[Connection]:
+    async with connect(tell) as connection:
+        yield connection
+
+
+async def answer(reader: asyncio.StreamReader) -> bytes:
+    head = await reader.readuntil(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 200 "), head
+    length = next(line for line in head.lower().splitlines() if line.startswith(b"content-length:"))
+    return await reader.readexactly(int(length.split(b":")[1]))
+
+
+H2C = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAoAAAAAIAAAAA\r\n"
+WEBSOCKET = b"Connection: keep-alive, Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+LENGTH = b"POST /a?b=c HTTP/1.1\r\nHost: x\r\nX-Name: n\r\n%bContent-Length: 4\r\n\r\nfilm"
+CHUNKED = (
+    b"POST /a?b=c HTTP/1.1\r\nHost: x\r\nX-Name: n\r\nTransfer-Encoding: chunked\r\n%b\r\n"
+    b"2\r\nfi\r\n2\r\nlm\r\n0\r\n\r\n"
+)
+
+
+@pytest.mark.parametrize("step", [1, 40, 10_000], ids=["bytes", "pieces", "whole"])
+@pytest.mark.parametrize("offer", [H2C, WEBSOCKET], ids=["h2c", "websocket"])
+@pytest.mark.parametrize("request_with", [LENGTH, CHUNKED], ids=["length", "chunked"])
+async def test_offer_of_another_protocol_is_ignored(
+    telling: Connection, request_with: bytes, offer: bytes, step: int
+) -> None:
+    reader, writer = telling
+    request = request_with % offer
+    for _ in range(2):  # the connection lives on
+        for start in range(0, len(request), step):
+            writer.write(request[start : start + step])
+            await asyncio.sleep(0)
+        assert await answer(reader) == b"POST /a?b=c n film"
+
+
+async def test_offer_without_a_body_is_ignored(telling: Connection) -> None:
+    reader, writer = telling
+    writer.write(b"GET /health HTTP/1.1\r\nHost: x\r\n" + WEBSOCKET + b"\r\n")
+    assert await answer(reader) == b"GET /health - "
+
+
+async def test_offers_one_after_the_other_are_ignored(telling: Connection) -> None:
+    reader, writer = telling
+    writer.write(LENGTH % b"" + LENGTH % H2C + CHUNKED % H2C + LENGTH % WEBSOCKET + LENGTH % b"")
+    for _ in range(5):
+        assert await answer(reader) == b"POST /a?b=c n film"
+
+
+async def test_offer_leaves_the_body_as_it_is(telling: Connection) -> None:
+    """A body that looks like a request is none."""
+    reader, writer = telling
+    body = LENGTH % H2C
+    writer.write(b"POST / HTTP/1.1\r\n" + H2C + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+    assert await answer(reader) == b"POST / - " + body
+
+
+async def test_expectation_beside_an_offer_is_met(telling: Connection) -> None:
+    reader, writer = telling
+    head, _, body = (LENGTH % (H2C + b"Expect: 100-continue\r\n")).partition(b"\r\n\r\n")
+    writer.write(head + b"\r\n\r\n")
+    assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+    writer.write(body)
+    assert await answer(reader) == b"POST /a?b=c n film"
+
+
+@pytest.mark.parametrize("offer", [b"", H2C], ids=["plain", "h2c"])
+async def test_tunnel_is_refused(telling: Connection, offer: bytes) -> None:
+    reader, writer = telling
+    writer.write(b"CONNECT elsewhere:80 HTTP/1.1\r\nHost: x\r\n" + offer + b"\r\n")
+    assert (await reader.read()).startswith(b"HTTP/1.1 400 ")
+
+
+async def exchange_with_half_closed(count: int) -> list[bytes]:
+    async with connect(tell) as (reader, writer):
+        writer.write(LENGTH % b"" * count)
+        writer.write_eof()
+        answers = [await answer(reader) for _ in range(count)]
+        assert await reader.read() == b""
+        return answers
+
+
+@pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+@pytest.mark.parametrize("count", [1, 3])
+def test_client_that_closes_its_side_gets_its_answers(loop: "type[asyncio.AbstractEventLoop]", count: int) -> None:
+    with asyncio.Runner(loop_factory=loop) as runner:
+        assert runner.run(exchange_with_half_closed(count)) == [b"POST /a?b=c n film"] * count
+
+
+@pytest.mark.parametrize("sent", [b"", b"POST / HT", (LENGTH % b"")[:-1], LENGTH % b""])
+async def test_client_that_closes_its_side_and_awaits_nothing_is_left(telling: Connection, sent: bytes) -> None:
+    reader, writer = telling
+    writer.write(sent)
+    if sent == LENGTH % b"":
+        await answer(reader)
+    writer.write_eof()
+    assert await reader.read() == b""
 
 
 async def test_malformed_http_is_answered_in_the_shared_shape(connection: Connection) -> None:

@@ -21,6 +21,7 @@ class FakeClient:
         self.workers = 1
         self.p_pneumonia = 0.5
         self.fault: ProxyError | None = None
+        self.defers = False
         self.delay_s = 0.0
         self.films = 0
         self.meanwhile: Callable[[], None] = lambda: None
@@ -28,14 +29,14 @@ class FakeClient:
     async def ready_workers(self) -> int:
         return self.workers
 
-    async def screen(self, films: Sequence[Film]) -> Sequence[Answer]:
+    async def screen(self, films: Sequence[Film]) -> Sequence[Answer | None]:
         assert [bytes(film) for film in films] == [b"film"]
         self.films += 1
         await asyncio.sleep(self.delay_s)
         self.meanwhile()
         if self.fault is not None:
             raise self.fault
-        return [Answer(200, json.dumps({"p_pneumonia": self.p_pneumonia}).encode())]
+        return [None] if self.defers else [Answer(200, json.dumps({"p_pneumonia": self.p_pneumonia}).encode())]
 
 
 class Bench:
@@ -106,6 +107,8 @@ async def fail(bench: Bench, how: str) -> None:
             bench.client.delay_s = 10
         case "worker died":
             bench.client.fault = UnavailableError("it died")
+        case "deferred":
+            bench.client.defers = True
     await bench.prober.probe()
 
 
@@ -116,6 +119,7 @@ async def fail(bench: Bench, how: str) -> None:
         ("wrong answer", "expected 0.5"),
         ("no answer", "no answer"),
         ("worker died", "it died"),
+        ("deferred", "did not begin"),
     ],
 )
 async def test_failed_probe_makes_unavailable_and_says_why(bench: Bench, how: str, reason: str) -> None:
@@ -131,7 +135,9 @@ async def test_next_success_mends_it(bench: Bench) -> None:
     assert await bench.gate_is_open()
 
 
-@pytest.mark.parametrize(("how", "ready"), [("no answer", True), ("worker died", True), ("wrong answer", False)])
+@pytest.mark.parametrize(
+    ("how", "ready"), [("no answer", True), ("worker died", True), ("wrong answer", False), ("deferred", False)]
+)
 async def test_busy_is_not_dead_but_wrong_is_wrong(bench: Bench, how: str, ready: bool) -> None:
     bench.client.delay_s = 0.02
     asyncio.get_running_loop().call_later(0.02, bench.readiness.succeeded)
