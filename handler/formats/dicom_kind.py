@@ -1,0 +1,120 @@
+"""Whether a DICOM file is a frontal chest radiograph by what it says of itself.
+
+What it names is held against the standard's terms and the variants that makers write; what it does not name becomes a
+warning. No value of the file is repeated in any text: it might say who was examined.
+"""
+
+import re
+
+from handler.errors import UnusableFilm
+from handler.formats.dicom_values import Values
+
+MODALITIES = frozenset({"CR", "DX", "DR", "RG"})
+"""Computed, digital and film radiography (PS3.3, C.7.3.1.1.1). DR is no term of the standard, but is written for DX."""
+
+_FOR_PROCESSING_CLASSES = frozenset({"1.2.840.10008.5.1.4.1.1.1.1.1"})
+"""Digital X-Ray Image Storage - For Processing."""
+
+_NOT_NAMED = frozenset({"", "NONE", "NA", "N A", "OTHER", "UNDEFINED", "UNKNOWN", "UNSPECIFIED"})
+
+_CHEST = re.compile(r"CHEST|THORAX|TORAX|TORACE|LUNG|PULMO|POUMON|\b(CXR|THX)")
+_NOT_CHEST = re.compile(r"ABD|PELV|RIB|SPINE|STERNUM|CLAVIC|WALL|NECK|BREAST")
+"""What may stand beside the chest in a name that is of another examination, or of more than the chest."""
+
+_FRONTAL = re.compile(
+    r"\b(CHEST|THORAX)?(AP|PA|A P|P A)(CHEST|THORAX|ERECT|SUPINE|SIT|PORT|MOBIL|BED|GRID|\b|\d)"
+    r"|FRONT|\bFACE\b|ANTERO ?POST|POSTERO ?ANT"
+)
+_NOT_FRONTAL = re.compile(
+    r"\b(LAO|RAO|LPO|RPO|LL|RL|LLO|RLO|LLD|RLD|AXIAL|LORDOTIC)\b|\bLAT|LATERAL|OBL|DECUB|TANGENT|PROFIL"
+)
+"""Laterals, obliques (PS3.3, C.8.1.4.1.1 and C.8.11.5.1.1) and films of a patient who lies on a side."""
+
+
+def check_kind(values: Values) -> tuple[str, ...]:
+    """Refuse what is named as something else than a frontal chest radiograph.
+
+    Returns:
+        Warnings, whole sentences: of what is not named, and of what may mislead.
+
+    Raises:
+        UnusableFilm: several frames, another modality, body part or view.
+    """
+    if (values.whole("NumberOfFrames") or 1) > 1:
+        raise UnusableFilm("the DICOM file holds several frames: send one film, a file of one frame")
+    missing = [
+        name
+        for name, is_named in (
+            ("modality", _names_modality(values)),
+            ("body part", _names_body_part(values)),
+            ("view position", _names_view(values)),
+        )
+        if not is_named
+    ]
+    warnings = []
+    if missing:
+        listed = " and ".join([", ".join(missing[:-1]), missing[-1]] if len(missing) > 1 else missing)
+        warnings.append(f"Warning: the DICOM file does not name the {listed}.")
+    if (
+        values.text("PresentationIntentType") == "FOR PROCESSING"
+        or values.text("SOPClassUID") in _FOR_PROCESSING_CLASSES
+    ):
+        warnings.append("Warning: the DICOM file is meant for processing, not for presentation.")
+    if _is_turned(values.texts("PatientOrientation")):
+        warnings.append("Warning: by the DICOM file, the film is mirrored, turned or no frontal one.")
+    return tuple(warnings)
+
+
+def _names_modality(values: Values) -> bool:
+    name = _words(values.text("Modality"))
+    if name in _NOT_NAMED:
+        return False
+    if name not in MODALITIES:
+        raise UnusableFilm("the DICOM file is of another modality than CR, DX, DR or RG: send a radiograph")
+    return True
+
+
+def _names_body_part(values: Values) -> bool:
+    name = _named(values, "BodyPartExamined", "AnatomicRegionSequence")
+    if name in _NOT_NAMED:
+        return False
+    if not _CHEST.search(name) or _NOT_CHEST.search(name):
+        raise UnusableFilm("the DICOM file is of another body part than the chest: send a chest radiograph")
+    if _NOT_FRONTAL.search(name):
+        raise UnusableFilm("the DICOM file is of another view than PA or AP: send a frontal chest radiograph")
+    return True
+
+
+def _names_view(values: Values) -> bool:
+    name = _named(values, "ViewPosition", "ViewCodeSequence")
+    if name in _NOT_NAMED:
+        return False
+    if not _FRONTAL.search(name) or _NOT_FRONTAL.search(name):
+        raise UnusableFilm("the DICOM file is of another view than PA or AP: send a frontal chest radiograph")
+    return True
+
+
+def _named(values: Values, keyword: str, sequence: str) -> str:
+    """Return a name as words of capitals and digits; from the coded sequence's meaning where the plain value is empty.
+
+    Digital radiographs must have the codes, and often leave the plain values out (PS3.3, C.8.11.2 and C.8.11.5).
+    """
+    name = _words(values.text(keyword))
+    item = values.item(sequence)
+    return _words(item.text("CodeMeaning")) if name in _NOT_NAMED and item is not None else name
+
+
+def _words(text: str) -> str:
+    return re.sub(r"[^A-Z0-9]+", " ", text).strip()
+
+
+def _is_turned(orientation: list[str]) -> bool:
+    """Whether the film is not shown as usual: the patient's left at its right side, the feet at its bottom.
+
+    Source:
+        PS3.3, C.7.6.1.1.1.
+    """
+    if len(orientation) != 2 or not all(orientation):  # noqa: PLR2004 - of the rows, and of the columns
+        return False
+    rows, columns = orientation
+    return not (rows.startswith("L") and columns.startswith("F"))
