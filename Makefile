@@ -17,7 +17,7 @@ ARTEFACTS := $(MODEL_STORE)/pneumonia.onnx $(MODEL_STORE)/contract.json \
   $(if $(filter gpu,$(DEVICE)),$(MODEL_STORE)/pneumonia.safetensors)
 MODEL_CONFIG := config/model-config$(if $(filter gpu,$(DEVICE)),-gpu).yaml
 PACKAGES := $(VENV)/.$(if $(filter gpu,$(DEVICE)),gpu,serve)
-HANDLER := $(wildcard handler/*.py)
+HANDLER := $(wildcard handler/*.py handler/*/*.py handler/*.npz)
 ENTRY := handler/pneumonia_handler.py
 MAR := $(MODEL_STORE)/pneumonia.mar
 MODEL_VERSION = $(shell sed -n 's/.*"model_version": "\(.*\)".*/\1/p' $(MODEL_STORE)/contract.json)
@@ -54,8 +54,7 @@ archive: $(MAR) ## Rebuild MODEL_STORE/pneumonia.mar when weights, contract, han
 
 # The handler is a package: the archiver flattens files, but takes a folder's contents as they are.
 $(MAR): $(ARTEFACTS) $(HANDLER) $(MODEL_CONFIG) requirements/handler.txt build/.archive-$(DEVICE) | $(PACKAGES)
-	@rm -rf build/archive && mkdir -p build/archive/handler && \
-	  cp $(filter-out $(ENTRY),$(HANDLER)) build/archive/handler/
+	@rm -rf build/archive && mkdir -p build/archive && cp --parents $(filter-out $(ENTRY),$(HANDLER)) build/archive/
 	$(BIN)/torch-model-archiver --force --model-name pneumonia --version $(MODEL_VERSION) \
 	  --handler $(ENTRY) --requirements-file requirements/handler.txt \
 	  --config-file $(MODEL_CONFIG) --export-path $(MODEL_STORE) \
@@ -128,6 +127,15 @@ evaluate: $(VENV)/.train ## Score films with the shipped model: make evaluate DA
 parity: $(VENV)/.train ## Tell how far the server's shortcuts move the answers: make parity DATA=DIR
 	@$(BIN)/python -m training.parity --data $(call required,DATA) --model-store $(MODEL_STORE)
 
+.PHONY: invariance
+invariance: $(VENV)/.train ## Tell how far bars, depth, brightness and polarity move the answers: make invariance DATA=DIR (FILMS=N, JSON=FILE)
+	@$(BIN)/python -m training.invariance --data $(call required,DATA) --model-store $(MODEL_STORE) \
+	  $(if $(FILMS),--films $(FILMS)) $(if $(JSON),--json $(JSON))
+
+.PHONY: presentation
+presentation: $(VENV)/.train ## Learn to tell negatives and turned films: make presentation DATA=DIR
+	@$(BIN)/python -m training.presentation --data $(call required,DATA)
+
 .PHONY: validate-site
 validate-site: $(VENV)/.train ## Try the model on your films: make validate-site DATA=DIR (VERSION=X.Y.Z recalibrates it)
 	@$(BIN)/python -m training.validate_site --data $(call required,DATA) --out $(or $(OUT),out/site) \
@@ -145,6 +153,10 @@ bench: $(VENV)/.bench $(VENV_BENCH)/.peers $(WRK) $(MAR) ## Measure the service 
 	@$(BIN)/python -m bench $(if $(FILMS),--films $(FILMS)) --out $(or $(OUT),out/bench) $(if $(QUICK),--quick) \
 	  $(if $(CONTENDERS),--contenders $(CONTENDERS)) $(if $(CORES),--cores $(CORES))
 
+.PHONY: bench-decoding
+bench-decoding: $(VENV)/.bench ## Time the decoding against Pillow's, which checks nothing: make bench-decoding FILMS=DIR
+	@$(BIN)/python -m bench.decoding --films $(call required,FILMS) $(if $(JSON),--json $(JSON))
+
 .PHONY: profile
 profile: $(VENV)/.bench $(WRK) $(MAR) ## Tell where each millisecond of a request goes: make profile FILMS=DIR OUT=DIR (BEFORE=profile.json)
 	@$(BIN)/python -m bench.profile $(if $(FILMS),--films $(FILMS)) --out $(or $(OUT),out/profile) \
@@ -155,6 +167,10 @@ profile: $(VENV)/.bench $(WRK) $(MAR) ## Tell where each millisecond of a reques
 .PHONY: test
 test: lint types $(MAR) $(WRK) ## Lint, check types, and run all tests
 	$(BIN)/python -m pytest
+
+.PHONY: fuzz
+fuzz: $(VENV)/.dev ## Fuzz the decoding of films, guided by coverage: make fuzz SECONDS=60
+	@$(BIN)/python -m tests.fuzz -max_total_time=$(or $(SECONDS),60)
 
 .PHONY: lint
 lint: $(VENV)/.dev ## Check style and format

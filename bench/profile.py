@@ -62,8 +62,11 @@ ROWS: Mapping[str, tuple[str, str]] = {
         "worker: socket, unpacking, films of the same request, waiting for a core, packing",
         "its counter `ts_inference_latency_microseconds`, less queue and handler",
     ),
-    "jpeg": ("decode: JPEG to pixels", "Pillow at the handler's scale, timed in process"),
-    "resize": ("decode: resizing, contrast, checks", "`handler.imaging.decode`, timed in process, less the JPEG"),
+    "jpeg": ("decode: JPEG to pixels", "structure check and decoder at the handler's scale, timed in process"),
+    "resize": (
+        "decode: bars, resizing, window, presentation",
+        "`handler.imaging.decode`, timed in process, less the JPEG",
+    ),
     "engine": ("inference", "`handler.engine.Engine.run`, timed in process"),
     "answer": (
         "handler: the rest: calibration, decision, JSON",

@@ -5,7 +5,6 @@
 Prints one JSON object: the mean milliseconds of each part, over the processes.
 """
 
-import io
 import json
 import sys
 import time
@@ -18,12 +17,12 @@ from statistics import mean
 from typing import Any
 
 import yaml
-from PIL import Image
 
 from bench.contenders.scoring import MODEL_STORE, ROOT
 from bench.films import BenchFilm, body, content_type
 from bench.side_by_side import START_TIMEOUT_S, parser, together
-from handler.imaging import INPUT_SIZE, decode
+from handler.formats.registry import open_film
+from handler.imaging import INPUT_PX, decode
 from handler.pneumonia_handler import ALONE, PneumoniaHandler
 from proxy.form import read_film
 from proxy.memory import FilmMemory
@@ -41,7 +40,7 @@ class Stages:
     form: float
     """The proxy's parser: the film out of a multipart form, into the memory that the workers read."""
     jpeg: float
-    """Pillow alone: the picture out of the bytes, DCT-scaled."""
+    """The decoder alone: the structure's check and the pixels, DCT-scaled."""
     decode: float
     """`handler.imaging.decode`, of which `jpeg` is a part."""
     engine: float
@@ -126,10 +125,8 @@ async def _chunks(data: bytes) -> AsyncIterator[bytes]:
 
 
 def _load(data: bytes) -> None:
-    """Have libjpeg decode at the scale that `handler.imaging` asks for."""
-    image = Image.open(io.BytesIO(data))
-    image.draft(None, INPUT_SIZE)
-    image.load()
+    """Have the file's decoder decode at the scale that `handler.imaging` asks for."""
+    open_film(data).read(INPUT_PX)
 
 
 def measure_all(films: list[BenchFilm], seconds: float, processes: int) -> Stages:

@@ -3,10 +3,11 @@
 HandlerError
 ├── ContractError          contract.json is missing, malformed or of another version: the worker refuses to start
 └── FilmError              one film cannot be screened: its own answer, never its batch's
-    ├── UnsupportedFormat  415: not a JPEG or PNG
+    ├── UnsupportedFormat  415: of a format, or a kind of it, that is not read
     ├── MissingFilm        422: the request carries no film, or an empty one
-    ├── DamagedFilm        422: a JPEG or PNG that cannot be decoded whole
-    ├── UnusableFilm       422: decodes, or would, but is no film that can be screened (size, shape, blank)
+    ├── DamagedFilm        422: of a format that is read, but it cannot be decoded whole
+    ├── UnusableFilm       422: decodes, or would, but is no film that can be screened (size, shape, cost, blank, view)
+    ├── DeferredFilm       425: not begun, because others in its request took long; the proxy sends it again
     └── FailedFilm         500: a fault of ours while decoding it
 """
 
@@ -27,7 +28,7 @@ class FilmError(HandlerError):
 
 
 class UnsupportedFormat(FilmError):  # noqa: N818 - reads as the answer it becomes
-    """The bytes are not a JPEG or PNG."""
+    """The bytes are of a format, or a kind of it, that is not read."""
 
     status = 415
     code = "unsupported_format"
@@ -40,15 +41,22 @@ class MissingFilm(FilmError):  # noqa: N818
 
 
 class DamagedFilm(FilmError):  # noqa: N818
-    """A JPEG or PNG that cannot be decoded whole: truncated, a bad checksum, broken headers."""
+    """A film that cannot be decoded whole: truncated, a bad checksum, broken headers, damaged pixels."""
 
     code = "damaged_film"
 
 
 class UnusableFilm(FilmError):  # noqa: N818
-    """Too large, too small, too elongated or blank: no answer would mean anything."""
+    """Too large, too costly, too small, too elongated, blank, or a DICOM file of something else than a chest film."""
 
     code = "unusable_film"
+
+
+class DeferredFilm(FilmError):  # noqa: N818
+    """The film was not begun; no client sees it."""
+
+    status = 425
+    code = "deferred"
 
 
 class FailedFilm(FilmError):  # noqa: N818

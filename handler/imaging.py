@@ -1,64 +1,77 @@
-"""Bytes of a JPEG or PNG to one grey film: the only decoding, shared by the server and the training.
+"""Bytes of a film to one grey square: the only decoding, shared by the server and the training.
 
-The film is squashed to 224x224 without a crop and without keeping its aspect ratio: it is what the training films
-had, and nothing of the lungs is cut off.
+A film of any format (`formats`) loses the bars around it (`bars`), is squashed to 224x224 without a crop and without
+keeping its aspect ratio, is stretched to the levels that its bulk spans (`exposure`), and is turned round if it is a
+negative (`presentation`). Squashed, because the training films were, and nothing of the lungs is cut off.
 """
 
-import io
-import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
-from handler.errors import DamagedFilm, MissingFilm, UnsupportedFormat, UnusableFilm
+from handler import presentation
+from handler.bars import Bars, find_bars
+from handler.errors import UnusableFilm
+from handler.exposure import Levels, Window, find_window, stretch
+from handler.formats.registry import open_film
+from handler.formats.source import Pixels, Source, check_shape
+from handler.presentation import Presentation
 
-VERSION = 2
+VERSION = 3
 """Raised whenever the same bytes would give other pixels: a model is only valid with the version it learned from."""
 
 INPUT_PX = 224
-MAX_PIXELS = 40_000_000
-"""The largest film that is decoded. A 43x43 cm detector at 0.1 mm a pixel has 18 million."""
-MIN_SIDE_PX = 64
-MAX_ASPECT = 4.0
-"""Longest over shortest side."""
-MIN_CONTRAST = 2.0
-"""Standard deviation in grey levels under which a film is blank."""
-
 INPUT_SIZE = (INPUT_PX, INPUT_PX)
 """What a film is squashed to, and the least that a JPEG is decoded to, DCT-scaled: that costs a fraction of the full
 decode, and p moves by a few thousandths at most."""
 
-# Pillow has no one type for a damaged file; these are what its JPEG, PNG and EXIF readers raise.
-_PILLOW_ERRORS = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    TypeError,
-    KeyError,
-    IndexError,
-    OverflowError,
-    struct.error,
-)
+WIDE_BARS = 0.75
+"""Share of a picture under which its film, without bars, has too few pixels in a JPEG that was decoded at a smaller
+scale: it is decoded again, at twice the size that is wanted. The collimation that films of the public data set have of
+their own leaves more."""
 
-# `decode` checks the size itself, before anything is decoded, with an answer for the client instead of a warning.
-Image.MAX_IMAGE_PIXELS = None
+GREY = 2
+"""Dimensions of a film that has one channel."""
+
+DEEPEST = 65535
+MIN_CONTRAST = 2.0
+"""Standard deviation in grey levels under which a film is blank."""
+MIN_DEEP_SPAN = 64
+"""Levels that the bulk of a film of more than 8 bits spans at least: what is below is a detector's noise."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
     """What is known of a film beside its pixels."""
 
-    format: str
-    """"JPEG" or "PNG"."""
+    kind: str
+    """"JPEG", "PNG", "DICOM", "lossless JPEG" and so on."""
     width_px: int
     height_px: int
-    """As stored, before EXIF orientation."""
+    """As stored, with its bars, before it was turned upright by its EXIF orientation."""
+    bits: int = 8
+    """Of a grey level, as stored, 1 to 16."""
+    bars: Bars = field(default_factory=Bars)
+    """Trimmed, in stored pixels."""
+    window: Window = field(default_factory=lambda: Window(low=0.0, high=255.0))
+    """Levels, as the format's module gives them (0 to 65535 at most), that became 0 and 255."""
+    presentation: Presentation = field(default_factory=Presentation)
+    """Whether the film was a negative, and turned round; and how it lies."""
     colour: float
     """Mean absolute difference between the colour channels, in levels (0 to 255); 0 for a grey file."""
     contrast: float
-    """Standard deviation of the grey film, in levels (0 to 255)."""
+    """Standard deviation of the grey film before its window, in levels (0 to 255); of a film of more than 8 bits, the
+    brightest of its bulk counts as 255."""
+    warnings: tuple[str, ...] = ()
+    """Of the format's module: sentences for the note."""
+
+    @property
+    def shortest_px(self) -> int:
+        """The shorter side of the film without its bars, as stored."""
+        return min(self.width_px - self.bars.left - self.bars.right, self.height_px - self.bars.top - self.bars.bottom)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -66,96 +79,173 @@ class Film:
     """One decoded film."""
 
     pixels: npt.NDArray[np.uint8]
-    """(224, 224), 0 to 255, bone bright as the file had it."""
+    """(224, 224), 0 to 255, bone bright."""
     facts: Facts
 
 
 def decode(data: bytes | bytearray | memoryview) -> Film:
-    """Decode one JPEG or PNG: grey or colour, 8 or 16 bits, palette, alpha and EXIF orientation.
+    """Decode one film: JPEG of any kind, PNG or DICOM.
 
     Raises:
         MissingFilm: no bytes.
-        UnsupportedFormat: not a JPEG or PNG.
-        DamagedFilm: truncated, a bad checksum, broken headers.
-        UnusableFilm: over 40 million pixels, a side under 64, sides of more than 4:1, or blank.
+        UnsupportedFormat: of a format, or a kind of it, that is not read.
+        DamagedFilm: truncated, a bad checksum, broken headers, damaged pixels.
+        UnusableFilm: over 40 million pixels or too costly to decode, a side under 64, sides of more than 4:1, blank;
+            or a DICOM file of something else than one frontal chest film.
     """
-    if not data:
-        raise MissingFilm("the file is empty")
-    image = _open(data)
-    _check_shape(*image.size)
-    facts_size = image.size
-    kind = "PNG" if image.format == "PNG" else "JPEG"  # Pillow calls a JPEG that holds several pictures an MPO
-    try:
-        image.draft(None, INPUT_SIZE)
-        image = ImageOps.exif_transpose(image)
-        grey, colour = _grey(image)
-    except _PILLOW_ERRORS as exc:
-        raise DamagedFilm(f"the {kind} cannot be decoded: {exc}") from exc
-    pixels = np.asarray(grey)
-    contrast = float(pixels.std())
-    if contrast < MIN_CONTRAST:
+    return prepare(open_film(data))
+
+
+def prepare(source: Source) -> Film:
+    """Decode a film whose structure has been checked.
+
+    Raises:
+        DamagedFilm, UnusableFilm: as `decode` does.
+    """
+    header = source.header
+    pixels, bars = _without_bars(source)
+    levels, colour = _squash(pixels)
+    window = find_window(levels)
+    contrast = _contrast(levels, window)
+    stretched = upright(stretch(levels, window), header.orientation)
+    presented = presentation.recognise(stretched)
+    facts = Facts(
+        kind=header.kind,
+        width_px=header.width_px,
+        height_px=header.height_px,
+        bits=header.bits,
+        bars=bars,
+        window=window,
+        presentation=presented,
+        colour=colour,
+        contrast=contrast,
+        warnings=header.warnings,
+    )
+    return Film(pixels=255 - stretched if presented.negative else stretched, facts=facts)
+
+
+def upright(film: npt.NDArray[np.uint8], orientation: int) -> npt.NDArray[np.uint8]:
+    """Return a square film (S, S) turned as its EXIF orientation, 1 to 8, says (CIPA DC-008, 4.6.5)."""
+    if orientation > 4:  # noqa: PLR2004  (rows and columns exchanged, and then as the four before)
+        film = film.T
+    flips = (orientation - 1) % 4
+    if flips in (1, 2):
+        film = film[:, ::-1]
+    if flips in (2, 3):
+        film = film[::-1]
+    return np.ascontiguousarray(film)
+
+
+def _without_bars(source: Source) -> tuple[Pixels, Bars]:
+    """Return the film without its bars, no side under 224 pixels unless stored so, and the bars in stored pixels."""
+    header = source.header
+    check_shape(header.width_px, header.height_px)
+    pixels = source.read(INPUT_PX)
+    bars = _bars(pixels, source)
+    film = bars.inside(pixels)
+    if film.size < WIDE_BARS * pixels.size and pixels.shape[0] < header.height_px:
+        pixels = source.read(2 * INPUT_PX * min(pixels.shape[:2]) // min(film.shape[:2]))
+        bars = _bars(pixels, source)
+    height, width = pixels.shape[:2]
+    stored = bars.scaled(header.width_px / width, header.height_px / height)
+    check_shape(header.width_px - stored.left - stored.right, header.height_px - stored.top - stored.bottom)
+    return bars.inside(pixels), stored
+
+
+def _bars(pixels: Pixels, source: Source) -> Bars:
+    header = source.header
+    grey: Pixels
+    if pixels.ndim == GREY:
+        grey = pixels
+    elif pixels.dtype == np.uint8:
+        grey = np.asarray(Image.fromarray(pixels).convert("L"))
+    else:
+        grey = _luma(pixels).astype(np.uint16)
+    block_px = header.block_px * pixels.shape[0] // header.height_px
+    bars = find_bars(grey, block_px=max(1, block_px))
+    # Decoded at a smaller scale, the last row of a bar is one with the film's first.
+    return bars.widened() if pixels.shape[0] < header.height_px else bars
+
+
+def _squash(pixels: Pixels) -> tuple[Levels, float]:
+    """Return a film (H, W) or (H, W, 3) as grey levels (224, 224), and the mean difference between its channels.
+
+    The levels are uint8 of a film of 8 bits, float32 of a deeper one; the difference is in levels of 0 to 255.
+    """
+    if pixels.dtype == np.uint16:
+        return _squash_deep(pixels)
+    small = _resized(Image.fromarray(pixels))
+    if pixels.ndim == GREY:
+        return np.asarray(small), 0.0
+    return np.asarray(small.convert("L")), _colour(np.asarray(small, dtype=np.int16))
+
+
+def _squash_deep(pixels: Pixels) -> tuple[Levels, float]:
+    small = reduced(_without_stray_levels(pixels), 2 * INPUT_PX)
+    if small.ndim == GREY:
+        return np.asarray(_resized(Image.fromarray(small))), 0.0
+    grey = np.asarray(_resized(Image.fromarray(_luma(small))))
+    window = find_window(grey)
+    return grey, _colour(small) * 255.0 / max(window.high - window.low, 1.0)
+
+
+def _without_stray_levels(pixels: Pixels) -> Pixels:
+    """Return a deep film with levels far beyond its bulk cut off, which would spread to neighbours when it is squashed.
+
+    How far its bulk reaches is told by a sample of some ten thousand pixels.
+    """
+    steps = [max(1, length // 128) for length in pixels.shape[:2]]
+    window = find_window(pixels[:: steps[0], :: steps[1]].astype(np.float32))
+    span = window.high - window.low
+    low, high = max(0, int(window.low - span / 2)), min(DEEPEST, int(window.high + span / 2))
+    if pixels.min() >= low and pixels.max() <= high:
+        return pixels
+    return pixels.clip(low, high)
+
+
+def reduced(pixels: Pixels, least_px: int) -> npt.NDArray[np.float32]:
+    """Return a film (H, W) or (H, W, 3) as the means of square blocks, as large as leave `least_px` to a side.
+
+    A quarter of the time that a resampling of the whole film takes; the last rows and columns may be left out, less
+    than a block of them.
+    """
+    side = max(1, min(pixels.shape[:2]) // least_px)
+    height, width = (length // side * side for length in pixels.shape[:2])
+    rows = np.zeros((height // side, width, *pixels.shape[2:]), dtype=np.uint32)
+    for offset in range(side):
+        rows += pixels[offset:height:side, :width]
+    sums = sum(rows[:, offset::side] for offset in range(side))
+    means: npt.NDArray[np.float32] = np.asarray(sums, dtype=np.float32) / (side * side)
+    return means
+
+
+def _resized(image: Image.Image) -> Image.Image:
+    # Linear, not cubic: it takes half the time, and full-size films come no less near to copies squashed elsewhere.
+    return image if image.size == INPUT_SIZE else image.resize(INPUT_SIZE, Image.Resampling.BILINEAR)
+
+
+def _luma(pixels: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+    """Return the grey levels (H, W) of colours (H, W, 3) (ITU-R BT.601, as Pillow and JPEG have it)."""
+    luma: npt.NDArray[np.float32] = pixels @ np.array((0.299, 0.587, 0.114), dtype=np.float32)
+    return luma
+
+
+def _colour(pixels: npt.NDArray[Any]) -> float:
+    """Return the mean difference between the channels of (H, W, 3), signed or float."""
+    return float(np.abs(np.diff(pixels, axis=2)).mean())
+
+
+def _contrast(levels: Levels, window: Window) -> float:
+    """Return the contrast of a film (224, 224), in levels of 0 to 255.
+
+    Raises:
+        UnusableFilm: it is blank.
+    """
+    contrast = float(levels.std(dtype=np.float32))
+    blank = contrast < MIN_CONTRAST
+    if levels.dtype != np.uint8:
+        contrast *= 255.0 / max(window.high, 255.0)
+        blank = contrast < MIN_CONTRAST or window.high - window.low < MIN_DEEP_SPAN
+    if blank:
         raise UnusableFilm(f"the film is blank: contrast {contrast:.1f} of at least {MIN_CONTRAST} grey levels")
-    width, height = facts_size
-    facts = Facts(format=kind, width_px=width, height_px=height, colour=colour, contrast=contrast)
-    return Film(pixels=pixels, facts=facts)
-
-
-def _open(data: bytes | bytearray | memoryview) -> Image.Image:
-    """Read the header only, and for a PNG the checksum of every chunk."""
-    try:
-        image = Image.open(io.BytesIO(data), formats=("JPEG", "PNG"))
-    except UnidentifiedImageError as exc:
-        if bytes(data[:2]) == b"\xff\xd8" or bytes(data[:4]) == b"\x89PNG":
-            raise DamagedFilm("the file starts as a JPEG or PNG, but its header cannot be read") from exc
-        raise UnsupportedFormat("the file is not a JPEG or PNG") from exc
-    except _PILLOW_ERRORS as exc:
-        raise DamagedFilm(f"the header cannot be read: {exc}") from exc
-    if image.format == "PNG":
-        # Pillow checks no checksum of pixel data when it decodes, only when it is asked to verify.
-        try:
-            image.verify()
-        except _PILLOW_ERRORS as exc:
-            raise DamagedFilm(f"the PNG is damaged: {exc}") from exc
-        image = Image.open(io.BytesIO(data), formats=("PNG",))
-    return image
-
-
-def _check_shape(width: int, height: int) -> None:
-    if width * height > MAX_PIXELS:
-        raise UnusableFilm(f"the film is too large: {width}x{height} pixels, at most {MAX_PIXELS:,} are decoded")
-    shortest, longest = sorted((width, height))
-    if shortest < MIN_SIDE_PX:
-        raise UnusableFilm(f"the film is too small: {width}x{height} pixels, each side needs {MIN_SIDE_PX}")
-    if longest > MAX_ASPECT * shortest:
-        raise UnusableFilm(f"the film is too elongated: {width}x{height} pixels, at most {MAX_ASPECT:g} to 1")
-
-
-def _grey(image: Image.Image) -> tuple[Image.Image, float]:
-    """Return the film as 8-bit grey 224x224, and the mean difference between its colour channels."""
-    if image.mode.startswith("I"):
-        return _squash(_eight_bits(image)), 0.0
-    if image.mode in ("L", "1"):
-        return _squash(image.convert("L")), 0.0
-    if image.has_transparency_data:
-        # Black is what surrounds a film.
-        canvas = Image.new("RGBA", image.size, "black")
-        image = Image.alpha_composite(canvas, image.convert("RGBA"))
-    small = _squash(image.convert("RGB"))
-    red, green, blue = np.asarray(small, dtype=np.int16).transpose(2, 0, 1)  # (3, 224, 224)
-    colour = float((np.abs(red - green) + np.abs(green - blue)).mean() / 2)
-    return small.convert("L"), colour
-
-
-def _eight_bits(image: Image.Image) -> Image.Image:
-    """Scale 16-bit grey to 8 bits by the smallest usual depth that holds its brightest pixel.
-
-    Detectors write 10 to 14 significant bits into 16-bit files; scaled by 65535 such a film would be all but black.
-    """
-    pixels = np.asarray(image)  # (height, width), 0 to 65535
-    brightest = int(pixels.max())
-    depth = next(bits for bits in (8, 10, 12, 14, 16) if brightest < 1 << bits)
-    return Image.fromarray((pixels >> (depth - 8)).astype(np.uint8))
-
-
-def _squash(image: Image.Image) -> Image.Image:
-    return image if image.size == INPUT_SIZE else image.resize(INPUT_SIZE, Image.Resampling.BICUBIC)
+    return contrast

@@ -9,6 +9,8 @@ import hashlib
 import json
 import logging
 import os
+import time
+from collections.abc import Sequence
 from http import HTTPStatus
 from itertools import islice
 from pathlib import Path
@@ -18,7 +20,7 @@ import numpy as np
 
 from handler.contract import ModelContract, OperatingPoint
 from handler.engine import Engine
-from handler.errors import ContractError, FailedFilm, FilmError, MissingFilm, UnsupportedFormat
+from handler.errors import ContractError, DeferredFilm, FailedFilm, FilmError, MissingFilm, UnsupportedFormat
 from handler.film_memory import ANSWER_TYPE, CONTENT_TYPE, VARIABLE, FilmMemory
 from handler.imaging import INPUT_PX, VERSION, Film, decode
 from handler.screening import Told, answer, probabilities
@@ -30,6 +32,11 @@ logger = logging.getLogger(__name__)
 
 ALONE = "Alone"
 """The header with which the proxy says that TorchServe has no other film."""
+
+
+DEFER_AFTER_S = 0.25
+"""Films of one request that took longer leave the rest of it for the next one, so that no request takes much longer
+than its slowest film, and nobody waits for films that another client sent."""
 
 
 class PneumoniaHandler:
@@ -77,14 +84,26 @@ class PneumoniaHandler:
             # The root's, because TorchServe's own lines for every request go there.
             logging.getLogger().setLevel(settings["log_level"])
 
-    def preprocess(self, rows: list[dict[str, Any]]) -> list[Film | FilmError]:
-        """Decode each row to a film, or to the error that is its answer."""
+    def preprocess(
+        self, rows: list[dict[str, Any]], *, deferrable: Sequence[bool] | None = None
+    ) -> list[Film | FilmError]:
+        """Decode each row to a film, or to the error that is its answer.
+
+        Args:
+            rows: as TorchServe has them.
+            deferrable: of each row, whether it may be left for another request when those before it took long.
+        """
         films: list[Film | FilmError] = []
-        for row in rows:
+        began = time.monotonic()
+        for row, may_wait in zip(rows, deferrable or [False] * len(rows), strict=True):
+            if may_wait and time.monotonic() - began > DEFER_AFTER_S:
+                films.append(DeferredFilm("not begun"))
+                continue
             try:
                 films.append(decode(_body(row)))
             except FilmError as exc:
-                films.append(exc)
+                # Anew, because what was raised holds on to the pixels through its traceback.
+                films.append(type(exc)(str(exc)))
             except Exception:
                 logger.exception("a film could not be decoded")
                 films.append(FailedFilm("the model failed on this film"))
@@ -116,7 +135,9 @@ class PneumoniaHandler:
         """Answer one batch of requests: what TorchServe calls."""
         named = [context.get_request_header(index, "Content-Type") == CONTENT_TYPE for index in range(len(data))]
         requests = [self._named_films(row) if many else [row] for row, many in zip(data, named, strict=True)]
-        films = self.preprocess([row for rows in requests for row in rows])
+        # A request's first film always has its turn, or it might wait for ever.
+        deferrable = [number > 0 for rows in requests for number in range(len(rows))]
+        films = self.preprocess([row for rows in requests for row in rows], deferrable=deferrable)
         alone = all(context.get_request_header(index, ALONE) for index in range(len(data)))
         p_pneumonia = self.inference([film for film in films if isinstance(film, Film)], alone=alone)
         told = iter(self.postprocess(films, p_pneumonia))
@@ -163,5 +184,5 @@ def _body(row: dict[str, Any]) -> bytes | bytearray:
             film = row[key]
             if isinstance(film, bytes | bytearray):
                 return film
-            raise UnsupportedFormat("the body is declared to be text or JSON: send a JPEG or PNG")
+            raise UnsupportedFormat("the body is declared to be text or JSON: send a JPEG, PNG or DICOM file")
     raise MissingFilm("the request carries no film: send it as the raw body, or as the part `file` of a form")

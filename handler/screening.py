@@ -50,12 +50,12 @@ def answer(p_pneumonia: float, facts: Facts, *, contract: ModelContract, point: 
 
 
 def warnings(facts: Facts, gate: Gate) -> list[str]:
-    """Return what the input gate has to say of a film: one sentence a reason, most often none."""
+    """Return what there is to say of a film beside the answer: one sentence a reason, most often none."""
     said = []
     if facts.colour > gate.max_colour:
         said.append("Warning: a colour picture, not a radiograph.")
     if facts.contrast < gate.min_contrast:
         said.append("Warning: lower contrast than the films the model was trained on.")
-    if min(facts.width_px, facts.height_px) < gate.min_side_px:
+    if facts.shortest_px < gate.min_side_px:
         said.append(f"Warning: smaller than {gate.min_side_px} pixels a side, detail is missing.")
-    return said
+    return [*said, *facts.presentation.warnings(), *facts.warnings]

@@ -1,6 +1,7 @@
 """Small synthetic films, whole and broken: what tests send where a service would get radiographs."""
 
 import io
+import math
 import struct
 import zlib
 from collections.abc import Sequence
@@ -16,10 +17,15 @@ LABELS = ("NORMAL", "PNEUMONIA")
 
 
 def grey(width: int = 96, height: int = 80, *, level: int = 120, seed: int = 0) -> Image.Image:
-    """Return a grey film: a bright shape of smooth noise around `level`, unlike that of another seed."""
-    coarse = np.random.default_rng(seed).normal(size=(8, 8))
-    levels = np.clip(level + 25 * coarse, 0, 255).astype(np.uint8)
-    return Image.fromarray(levels).resize((width, height), Image.Resampling.BICUBIC)
+    """Return a grey film of smooth noise, unlike that of another seed, from black to white with its median at `level`.
+
+    However its levels are stretched, a film of a higher level is the brighter one.
+    """
+    coarse = np.random.default_rng(seed).random((8, 8)).astype(np.float32)
+    smooth = np.asarray(Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC))
+    ranked = (smooth - smooth.min()) / (smooth.max() - smooth.min())
+    power = math.log(level / 255) / math.log(np.median(ranked))
+    return Image.fromarray(np.rint(255 * ranked**power).astype(np.uint8))
 
 
 def half(width: int, height: int, *, side: str) -> Image.Image:

@@ -64,7 +64,7 @@ def _class(films: DecodedFilms, mask: npt.NDArray[np.bool_]) -> dict[str, Any]:
         "subgroups": dict(sorted(Counter(file.subgroup for file in files).items())),
         "patients": len(per_patient),
         "films_per_patient": {str(films): count for films, count in sorted(Counter(per_patient.values()).items())},
-        "formats": dict(sorted(Counter(films.facts[i].format for i in chosen).items())),
+        "formats": dict(sorted(Counter(films.facts[i].kind for i in chosen).items())),
         "levels": _levels(histogram(films, mask)),
     }
 

@@ -25,7 +25,9 @@ from training.errors import DataError
 logger = logging.getLogger(__name__)
 
 LABELS = ("NORMAL", "PNEUMONIA")
-SUFFIXES = frozenset({".jpeg", ".jpg", ".png"})
+SUFFIXES = frozenset({".jpeg", ".jpg", ".png", ".jp2", ".dcm", ".dicom"})
+DICOM_MARK = (128, b"DICM")
+"""Where, and by which bytes, a DICOM file is known: archives name them without a suffix, or by numbers and points."""
 
 _PATIENT = re.compile(r"(?P<pneumonia>person\d+)_(?P<cause>bacteria|virus)_|(?P<normal>(?:NORMAL2-)?IM-\d+)-")
 """Names of the public data set: `person1_bacteria_2.jpeg`, `IM-0115-0001.jpeg`, `NORMAL2-IM-0115-0001.jpeg`."""
@@ -93,6 +95,17 @@ def find_films(data: Path) -> list[FilmFile]:
     return sorted(films, key=lambda film: film.path)
 
 
+def is_film(path: Path) -> bool:
+    """Tell whether a file is one of the films of its folder: by its suffix, or because it is a DICOM file."""
+    if path.suffix.lower() in SUFFIXES:
+        return True
+    if not path.is_file() or path.name.startswith("."):
+        return False
+    place, mark = DICOM_MARK
+    with path.open("rb") as file:
+        return file.read(place + len(mark))[place:] == mark
+
+
 def patient_and_subgroup(path: Path, label: int) -> tuple[str, str]:
     """Read patient and subgroup from a file name of the public data set."""
     match = _PATIENT.match(path.name)
@@ -109,7 +122,7 @@ def decode_films(files: Sequence[FilmFile]) -> DecodedFilms:
     Raises:
         DataError: no film of a class could be read.
     """
-    with ThreadPoolExecutor() as pool:  # Pillow decodes without the GIL
+    with ThreadPoolExecutor() as pool:  # the decoders run without the GIL
         outcomes = list(pool.map(_decode, files))
     kept, skipped = [], []
     for file, outcome in zip(files, outcomes, strict=True):
@@ -243,7 +256,7 @@ def _from_folder(folder: Path) -> list[FilmFile]:
         if not (folder / name).is_dir():
             raise DataError(f"{folder}: has no folder {name}")
         for path in (folder / name).rglob("*"):
-            if path.suffix.lower() in SUFFIXES:
+            if is_film(path):
                 patient, subgroup = patient_and_subgroup(path, label)
                 films.append(FilmFile(path=path, label=label, patient=patient, subgroup=subgroup))
     return films
@@ -259,6 +272,8 @@ def _from_manifest(manifest: Path) -> list[FilmFile]:
             for number, row in enumerate(rows, start=2):
                 if row["label"] not in LABELS:
                     raise DataError(f"{manifest}:{number}: label must be NORMAL or PNEUMONIA, got {row['label']!r}")
+                if not row["path"]:
+                    raise DataError(f"{manifest}:{number}: names no path")
                 path = manifest.parent / row["path"]
                 label = LABELS.index(row["label"])
                 patient, subgroup = patient_and_subgroup(path, label)

@@ -6,7 +6,6 @@ where the films move too far, or where one changes sides at the default operatin
 """
 
 import argparse
-import io
 import logging
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,12 +14,14 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps
 
 from handler.contract import ModelContract
 from handler.engine import Engine
 from handler.errors import FilmError
-from handler.imaging import decode
+from handler.formats.registry import open_film
+from handler.formats.source import Header, Source
+from handler.formats.source import Pixels as FilmPixels
+from handler.imaging import prepare
 from handler.screening import probabilities
 from training import cli
 from training.errors import ArtefactError, DataError
@@ -79,23 +80,27 @@ def decoded(files: Sequence[FilmFile]) -> tuple[Pixels, Pixels]:
 
 def _decoded(file: FilmFile) -> tuple[Pixels, Pixels] | None:
     try:
-        data = file.path.read_bytes()
-        scaled = decode(data).pixels
-        return decode(_without_scales(data)).pixels, scaled
+        source = open_film(file.path.read_bytes())
+        return prepare(FullSize(source)).pixels, prepare(source).pixels
     except (OSError, FilmError) as exc:
         logger.warning("%s: left out: %s", file.path, exc)
         return None
 
 
-def _without_scales(data: bytes) -> bytes:
-    """Return a JPEG as a PNG of the same pixels, which is always decoded in full; a PNG as it is."""
-    image = Image.open(io.BytesIO(data))
-    if image.format == "PNG":
-        return data
-    upright = ImageOps.exif_transpose(image)
-    png = io.BytesIO()
-    (upright if upright.mode == "L" else upright.convert("RGB")).save(png, "PNG", compress_level=0)
-    return png.getvalue()
+@dataclass(frozen=True, slots=True)
+class FullSize:
+    """A film that is always decoded in full."""
+
+    source: Source
+
+    @property
+    def header(self) -> Header:
+        """The film's own."""
+        return self.source.header
+
+    def read(self, min_px: int) -> FilmPixels:
+        """Decode the film, as `Source.read` does, at the size that it is stored in."""
+        return self.source.read(max(min_px, self.header.width_px, self.header.height_px))
 
 
 def compare(shipped: Shipped, exact: Engine, plain: Pixels, scaled: Pixels) -> dict[str, Change]:

@@ -78,7 +78,7 @@ def test_killed_run_goes_on_where_it_was_and_can_be_exported(films: Path, backbo
     again = train(*arguments)
     assert again.returncode == 0, again.stderr
     assert "skipped" in again.stdout
-    assert "IM-0009-0001.jpeg: the file is not a JPEG or PNG" in again.stdout
+    assert "IM-0009-0001.jpeg: the file is not a JPEG, PNG or DICOM" in again.stdout
     assert "Restor" in again.stdout + again.stderr
     assert epochs(run) == [0, 1, 2]
     assert re.search(r"films/s while learning, \d+\.\d\d of the step alone on data in memory", again.stdout)

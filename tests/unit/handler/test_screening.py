@@ -2,13 +2,15 @@ import dataclasses
 
 import numpy as np
 import pytest
+from handler.presentation import Presentation
 
+from handler.bars import Bars
 from handler.contract import Calibration
 from handler.imaging import Facts
 from handler.screening import answer, probabilities, warnings
 from tests.models import NOTE, contract
 
-PLAIN = Facts(format="JPEG", width_px=1500, height_px=1200, colour=0.0, contrast=50.0)
+PLAIN = Facts(kind="JPEG", width_px=1500, height_px=1200, colour=0.0, contrast=50.0)
 
 
 def test_probability_without_bias_is_the_softmax_of_the_scaled_logits() -> None:
@@ -69,10 +71,20 @@ def test_film_beyond_a_bound_is_warned_of(change: dict[str, float], word: str) -
 
 
 def test_film_at_the_bounds_is_not_warned_of() -> None:
-    facts = Facts(format="PNG", width_px=70, height_px=70, colour=10.0, contrast=5.0)
+    facts = Facts(kind="PNG", width_px=70, height_px=70, colour=10.0, contrast=5.0)
     assert warnings(facts, contract().gate) == []
 
 
 def test_every_reason_is_told() -> None:
-    facts = Facts(format="PNG", width_px=69, height_px=69, colour=11.0, contrast=4.0)
+    facts = Facts(kind="PNG", width_px=69, height_px=69, colour=11.0, contrast=4.0)
     assert len(warnings(facts, contract().gate)) == 3
+
+
+def test_what_the_format_and_the_presentation_have_to_say_is_told() -> None:
+    facts = dataclasses.replace(PLAIN, warnings=("Warning: one.",), presentation=Presentation(negative=True))
+    assert warnings(facts, contract().gate) == [*Presentation(negative=True).warnings(), "Warning: one."]
+
+
+def test_bars_do_not_count_as_the_films_size() -> None:
+    facts = dataclasses.replace(PLAIN, width_px=200, bars=Bars(left=80, right=60))
+    assert any("70" in said for said in warnings(facts, contract().gate))

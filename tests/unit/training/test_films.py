@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from handler.imaging import decode
+from tests.dicoms import dicom
 from tests.films import grey, jpeg, png, write_data_set
 from training.errors import DataError
 from training.films import (
@@ -47,6 +48,16 @@ def test_other_files_are_not_listed(data: Path) -> None:
     assert "notes.txt" not in names
 
 
+def test_dicom_files_are_listed_whatever_their_name(data: Path) -> None:
+    film = dicom(np.asarray(grey()))
+    for name in ("IM000001", "1.2.840.113.7", "film.dcm"):
+        (data / "NORMAL" / name).write_bytes(film)
+    (data / "NORMAL" / "notes").write_text("none")
+    found = [file for file in find_films(data) if file.path.name in {"IM000001", "1.2.840.113.7", "film.dcm", "notes"}]
+    assert len(found) == 3
+    assert {facts.kind for facts in decode_films(find_films(data)).facts} == {"JPEG", "DICOM"}
+
+
 @pytest.mark.parametrize(
     ("name", "label", "patient", "subgroup"),
     [
@@ -84,6 +95,8 @@ def test_manifest_without_a_patient_column_is_read(tmp_path: Path) -> None:
     ("rows", "header", "message"),
     [
         (["a.png,NORMAL,a", "b.png,SICK,b"], "path,label,patient", r":3: label must be .* got 'SICK'"),
+        (["a.png,NORMAL,a", "b.png"], "path,label,patient", r":3: label must be"),
+        (["a.png,NORMAL,a", ",PNEUMONIA,b"], "path,label,patient", ":3: names no path"),
         (["a.png,NORMAL"], "path,class", "no column label"),
         (["a.png,NORMAL,a"], "path,label,patient", "no film is labelled PNEUMONIA"),
     ],
@@ -131,7 +144,7 @@ def test_unreadable_films_are_listed_and_skipped(data: Path) -> None:
     gone.symlink_to(data / "nowhere.jpeg")
     films = decode_films(find_films(data))
     assert [path for path, _ in films.skipped] == [broken, gone]
-    assert "cannot be decoded" in films.skipped[0][1]
+    assert "truncated" in films.skipped[0][1]
     assert "No such file" in films.skipped[1][1]
     assert len(films.files) == len(films.pixels) == len(films.labels) == len(films.digests) == 12
 

@@ -26,7 +26,7 @@ from training.site import (
     sensitive_threshold,
 )
 
-FACTS = Facts(format="PNG", width_px=224, height_px=224, colour=0.0, contrast=50.0)
+FACTS = Facts(kind="PNG", width_px=224, height_px=224, colour=0.0, contrast=50.0)
 
 
 def films(labels: list[int], patients: list[str]) -> DecodedFilms:

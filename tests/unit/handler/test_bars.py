@@ -1,0 +1,110 @@
+import io
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from PIL import Image
+
+from handler.bars import Bars, find_bars
+from tests.films import grey
+
+Pixels = npt.NDArray[np.uint8]
+
+FILM = np.asarray(grey(320, 280))
+PADDINGS = {
+    "letterbox": ((60, 50), (0, 0)),
+    "pillarbox": ((0, 0), (33, 70)),
+    "square": ((20, 20), (5, 5)),
+    "one side": ((0, 0), (0, 120)),
+    "wide on all sides": ((160, 150), (150, 190)),
+    "a pixel": ((1, 0), (0, 1)),
+}
+
+
+def recoded(film: Pixels, quality: int) -> Pixels:
+    file = io.BytesIO()
+    Image.fromarray(film).save(file, "JPEG", quality=quality)
+    return np.asarray(Image.open(file))
+
+
+def bars_of(padding: tuple[tuple[int, int], tuple[int, int]]) -> Bars:
+    (top, bottom), (left, right) = padding
+    return Bars(left=left, top=top, right=right, bottom=bottom)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_film_without_bars_has_none(seed: int) -> None:
+    assert not find_bars(np.asarray(grey(320, 280, seed=seed)))
+
+
+@pytest.mark.parametrize("level", [0, 255, 128])
+@pytest.mark.parametrize("name", PADDINGS)
+def test_bars_of_any_level_are_found_to_the_pixel(name: str, level: int) -> None:
+    padded = np.pad(FILM, PADDINGS[name], constant_values=level)
+    assert find_bars(padded) == bars_of(PADDINGS[name])
+    assert np.array_equal(find_bars(padded).inside(padded), FILM)
+
+
+@pytest.mark.parametrize("levels", [0, 4095, 65535])
+def test_bars_of_a_deep_film_are_found_whatever_their_level(levels: int) -> None:
+    deep = FILM.astype(np.uint16) * 16
+    padded = np.pad(deep, PADDINGS["square"], constant_values=levels)
+    assert find_bars(padded) == bars_of(PADDINGS["square"])
+
+
+@pytest.mark.parametrize("quality", [75, 85, 95])
+@pytest.mark.parametrize("level", [0, 255, 128])
+def test_bars_are_found_through_the_noise_of_compression(level: int, quality: int) -> None:
+    padding = PADDINGS["wide on all sides"]
+    found = find_bars(recoded(np.pad(FILM, padding, constant_values=level), quality), block_px=8)
+    for side in ("left", "top", "right", "bottom"):
+        assert abs(getattr(found, side) - getattr(bars_of(padding), side)) <= 2
+
+
+def test_bars_inside_of_bars_are_found() -> None:
+    letterboxed = np.pad(FILM, ((40, 40), (0, 0)), constant_values=0)
+    on_a_page = np.pad(letterboxed, 30, constant_values=255)
+    assert find_bars(on_a_page) == Bars(left=30, top=70, right=30, bottom=70)
+
+
+def test_bars_inside_of_bars_are_found_through_the_noise_of_compression() -> None:
+    letterboxed = np.pad(FILM, ((43, 40), (0, 0)), constant_values=0)
+    found = find_bars(recoded(np.pad(letterboxed, 30, constant_values=255), 75), block_px=8)
+    assert abs(found.top - 73) <= 2
+    assert abs(found.bottom - 70) <= 2
+
+
+def test_noise_and_a_hot_pixel_do_not_hide_a_bar() -> None:
+    padded = np.pad(FILM, PADDINGS["letterbox"], constant_values=6)
+    padded[:60] += np.random.default_rng(0).integers(0, 4, (60, 320), dtype=np.uint8)
+    padded[3, 100] = 255
+    assert find_bars(padded).top == 60
+
+
+def test_dark_background_with_anatomy_in_it_is_kept() -> None:
+    film = np.zeros((280, 320), dtype=np.uint8)
+    film[:, 120:200] = FILM[:, 120:200]  # a neck, as high as the film
+    assert find_bars(film) == Bars(left=120, top=0, right=120, bottom=0)
+
+
+@pytest.mark.parametrize("make", [np.zeros, np.ones])
+def test_film_of_one_level_is_left_whole(make: Callable[..., Pixels]) -> None:
+    assert not find_bars(make((100, 100), dtype=np.uint8))
+
+
+def test_little_film_in_large_bars_is_left_whole() -> None:
+    assert not find_bars(np.pad(FILM, 800))
+
+
+def test_trimmed_film_has_no_bars() -> None:
+    padded = np.pad(FILM, PADDINGS["square"])
+    assert not find_bars(find_bars(padded).inside(padded))
+
+
+def test_widths_follow_the_scale() -> None:
+    assert Bars(left=10, top=20, right=0, bottom=5).scaled(2.0, 0.5) == Bars(left=20, top=10, right=0, bottom=2)
+
+
+def test_only_bars_are_widened() -> None:
+    assert Bars(left=10, top=0, right=1, bottom=0).widened() == Bars(left=11, top=0, right=2, bottom=0)
