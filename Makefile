@@ -133,8 +133,9 @@ invariance: $(VENV)/.train ## Tell how far bars, depth, brightness and polarity 
 	  $(if $(FILMS),--films $(FILMS)) $(if $(JSON),--json $(JSON))
 
 .PHONY: presentation
-presentation: $(VENV)/.train ## Learn to tell negatives and turned films: make presentation DATA=DIR
-	@$(BIN)/python -m training.presentation --data $(call required,DATA)
+presentation: $(VENV)/.train ## Learn to tell negatives and turned films: make presentation DATA=DIR ADULTS=DIR MEASURE="DIR DIR"
+	@OMP_NUM_THREADS=1 $(BIN)/python -m training.presentation --data $(call required,DATA) \
+	  $(if $(ADULTS),--adults $(ADULTS)) $(if $(MEASURE),--measure $(MEASURE))
 
 .PHONY: validate-site
 validate-site: $(VENV)/.train ## Try the model on your films: make validate-site DATA=DIR (VERSION=X.Y.Z recalibrates it)
