@@ -138,6 +138,13 @@ class Service:
     def workers(self) -> list[int]:
         return [pid for pid, command in self.processes().items() if "model_service_worker" in command]
 
+    def ready_workers(self) -> list[int]:
+        """Process ids of the workers that have the model loaded, as TorchServe's management API says."""
+        url = f"http://127.0.0.1:{self.ports['MANAGEMENT_PORT']}/models/pneumonia"
+        headers = {"Authorization": f"Bearer {self.token('--management')}"}
+        workers = requests.get(url, headers=headers, timeout=10).json()[0]["workers"]
+        return [worker["pid"] for worker in workers if worker["status"] == "READY"]
+
     def assert_nothing_left(self) -> None:
         """No process, no listening port, no file."""
         assert not self.processes()
