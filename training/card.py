@@ -22,7 +22,7 @@ from training.errors import ArtefactError
 logger = logging.getLogger(__name__)
 
 TEMPLATE = "model_card.md.j2"
-REPORTS = ("report", "validation", "crossfit", "subgroups", "robustness", "prevalence", "confounders")
+REPORTS = ("report", "validation", "crossfit", "subgroups", "robustness", "prevalence", "confounders", "presentation", "invariance")
 
 
 def main() -> None:

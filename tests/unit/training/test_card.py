@@ -23,6 +23,11 @@ ENDS = {rate: [0.9, 0.96] for rate in RATES}
 KEPT = dict.fromkeys(RATES[:2], 0.8)
 CHANGED = {"roc_auc": 0.9, "mean_change": 0.02, "operating_points": dict.fromkeys(POINTS, KEPT)}
 SENSITIVE = {"label": "PNEUMONIA", "measure": "sensitivity", **COUNT, "operating_points": dict.fromkeys(POINTS, RATE)}
+TOLD = {"count": 39, "of": 40, "rate": 0.975, "low": 0.87, "high": 0.99}
+CAUGHT = ("upside down", "on its side", "mirrored")
+PRESENTED = dict.fromkeys(
+    ("sensitivity", "specificity", "uncertain", "false_warnings", *(f"caught {name}" for name in CAUGHT)), TOLD
+)
 PREDICTIVE = {"prevalence": 0.05, "ppv": 0.3, "npv": 0.999, "ci95": {"ppv": [0.2, 0.4], "npv": [0.99, 1.0]}}
 
 REPORT: dict[str, Any] = {
@@ -54,6 +59,8 @@ REPORT: dict[str, Any] = {
         "detail_auc": 0.81,
         "file_size_auc": 0.87,
     },
+    "presentation": {"sets": dict.fromkeys(("training films", "adults"), PRESENTED)},
+    "invariance": {"black bars": {"films": 40, "refused": 0, "mean": 0.0012, "largest": 0.0345, "over_limit": 3}},
 }
 REPORT["report"]["films"]["held_out"] = REPORT["report"]["films"]["learned"]
 
@@ -75,6 +82,12 @@ def store(tmp_path: Path) -> Path:
 
 def rows(card: str, start: str) -> list[str]:
     return [line for line in card.splitlines() if line.startswith(start)]
+
+
+def test_card_tells_how_films_that_come_in_another_way_are_answered(store: Path) -> None:
+    card = render(store)
+    assert "| black bars | 0.0012 | 0.035 | 3 of 40 |" in card
+    assert "39 were recognised as negatives" in card
 
 
 def test_card_tells_what_the_report_holds(store: Path) -> None:
