@@ -81,7 +81,12 @@ data-report: $(VENV)/.train ## Describe a folder of films: make data-report DATA
 .PHONY: train
 train: $(VENV)/.train ## Train: make train DATA=DIR RECIPE=finetune_last3 (goes on if it was begun)
 	@$(BIN)/python -m training.train --data $(call required,DATA) --recipe $(RECIPE) --out $(RUN) \
-	  $(if $(BACKBONE_WEIGHTS),--backbone-weights $(BACKBONE_WEIGHTS)) $(if $(SEED),--seed $(SEED))
+	  $(if $(BACKBONE_WEIGHTS),--backbone-weights $(BACKBONE_WEIGHTS)) $(if $(SEED),--seed $(SEED)) \
+	  $(if $(START),--start-from $(START))
+
+.PHONY: average
+average: $(VENV)/.train ## Average runs of several seeds: make average DATA=DIR RUNS="runs/a runs/b" RUN=runs/average
+	@$(BIN)/python -m training.average --data $(call required,DATA) --runs $(call required,RUNS) --out $(RUN)
 
 .PHONY: compare
 compare: $(VENV)/.train ## Compare runs on the films they held out: make compare DATA=DIR RUNS="runs/a runs/b"

@@ -9,15 +9,20 @@ import random
 from collections.abc import Callable
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 from torch import Tensor
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional
 
+from handler.exposure import find_window, stretch
+from training.look import OtherLook, OtherMarks, OtherShading
 from training.recipe import Augmentation
+from training.view import RandomFraming, RandomView
 
 Transform = Callable[[Tensor], Tensor]
+Pixels = npt.NDArray[np.uint8]
 
 
 class RandomGamma(torch.nn.Module):
@@ -99,22 +104,6 @@ class RandomNoise(torch.nn.Module):
         return (film + noise).round_().clamp_(0, 255).to(torch.uint8)
 
 
-class RandomFraming(torch.nn.Module):
-    """Field of view: move each side of the frame by up to `limit` of the film, inwards or outwards over black."""
-
-    def __init__(self, limit: float) -> None:
-        super().__init__()
-        self.limit = limit
-
-    def forward(self, film: Tensor) -> Tensor:
-        """Change one film (1, H, W)."""
-        image = Image.fromarray(film[0].numpy())
-        width, height = image.size
-        left, top, right, bottom = (random.uniform(-self.limit, self.limit) for _ in range(4))  # noqa: S311
-        box = (left * width, top * height, (1 + right) * width, (1 + bottom) * height)
-        return _tensor(image.transform(image.size, Image.Transform.EXTENT, box, Image.Resampling.BILINEAR))
-
-
 class RandomLetters(torch.nn.Module):
     """Marks: burn one to three short texts of 9 to 36 pixels into the film's edges, as sides and dates are."""
 
@@ -139,10 +128,55 @@ class RandomLetters(torch.nn.Module):
         return _tensor(image)
 
 
-def augmentation(strength: Augmentation) -> Transform:
-    """Return the transform of a recipe's `augmentation`."""
-    return _AUGMENTATIONS[strength]
+class Exposed(torch.nn.Module):
+    """Stretch a film to the window of its levels, as the server does with every film: the last of the changes."""
 
+    def forward(self, film: Tensor) -> Tensor:
+        """Change one film (1, H, W)."""
+        pixels = film[0].numpy()
+        return torch.from_numpy(stretch(pixels, find_window(pixels)).copy()).unsqueeze(0)  # (1, H, W)
+
+
+def augmentation(strength: Augmentation, others: Pixels | None = None) -> Transform:
+    """Return the transform of a recipe's `augmentation`.
+
+    Args:
+        strength: its name.
+        others: (N, 224, 224), the films that are learned from: the look and the marks of any are mixed into others.
+
+    Raises:
+        ValueError: the augmentation mixes films, and there are none.
+    """
+    if strength in _AUGMENTATIONS:
+        return _AUGMENTATIONS[strength]
+    if others is None or not len(others):
+        raise ValueError(f"augmentation {strength!r} mixes films, and there are none to mix in")
+    return _mixing(strength, others)
+
+
+def _mixing(strength: Augmentation, others: Pixels) -> Transform:
+    """Return the transform of an augmentation that mixes the look, the shading or the marks of other films in."""
+    look, shading, marks = _MIXED[strength]
+    mixing: Transform = v2.Compose(
+        [
+            v2.RandomApply([OtherLook(others)], p=look),
+            v2.RandomApply([OtherShading(others, waves=4)], p=shading),
+            _VIEW,
+            v2.RandomApply([OtherMarks(others, corner=0.3, edge=0.1)], p=marks),  # where they are, however it is framed
+            *_PROCESSING,
+            Exposed(),
+        ]
+    )
+    return mixing
+
+
+_MIXED: dict[str, tuple[float, float, float]] = {
+    "look": (0.5, 0.0, 0.0),
+    "shading": (0.5, 0.5, 0.0),
+    "marks": (0.5, 0.0, 0.5),
+    "others": (0.8, 0.25, 0.4),
+}
+"""How many films are given the look, the shading and the marks of another."""
 
 _BILINEAR = v2.InterpolationMode.BILINEAR
 
@@ -156,6 +190,8 @@ _PROCESSING: list[torch.nn.Module] = [
     v2.RandomApply([RandomNoise(10.0)], p=0.3),
     v2.RandomApply([RandomJpeg(35, 95)], p=0.5),
 ]
+
+_VIEW = RandomView(inwards=0.25, outwards=0.08, degrees=10, shear=6)
 
 _AUGMENTATIONS: dict[str, Transform] = {
     "none": v2.Identity(),
@@ -192,6 +228,8 @@ _AUGMENTATIONS: dict[str, Transform] = {
             *_PROCESSING,
         ]
     ),
+    # The same, but so wide that neither framing nor side tells anything, and seen as the server would see it.
+    "framing": v2.Compose([_VIEW, *_PROCESSING, Exposed()]),
 }
 
 

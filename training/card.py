@@ -22,7 +22,17 @@ from training.errors import ArtefactError
 logger = logging.getLogger(__name__)
 
 TEMPLATE = "model_card.md.j2"
-REPORTS = ("report", "validation", "crossfit", "subgroups", "robustness", "prevalence", "confounders", "presentation", "invariance")
+REPORTS = (
+    "report",
+    "validation",
+    "crossfit",
+    "subgroups",
+    "robustness",
+    "prevalence",
+    "confounders",
+    "presentation",
+    "invariance",
+)
 
 
 def main() -> None:

@@ -33,9 +33,14 @@ class FilmDataset(Dataset[tuple[Tensor, Tensor]]):
 
 
 def train_loader(films: DecodedFilms, recipe: Recipe) -> DataLoader[tuple[Tensor, Tensor]]:
-    """Return shuffled, augmented batches; the last, partial one of an epoch is dropped."""
+    """Return shuffled, augmented batches; the last, partial one of an epoch is dropped.
+
+    Args:
+        films: the part that is learned from; what other films lend to one is of these alone.
+        recipe: how they are changed.
+    """
     return DataLoader(
-        FilmDataset(films, augmentation(recipe.augmentation), views=2 if recipe.consistency else 1),
+        FilmDataset(films, augmentation(recipe.augmentation, films.pixels), views=2 if recipe.consistency else 1),
         batch_size=recipe.batch_size,
         shuffle=True,
         drop_last=True,

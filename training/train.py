@@ -1,4 +1,4 @@
-"""python -m training.train --data DIR --recipe NAME [--out DIR] [--backbone-weights FILE] [--seed N]
+"""python -m training.train --data DIR --recipe NAME [--out DIR] [--backbone-weights FILE | --start-from RUN] [--seed N]
 
 Fine-tune MobileNetV2 on a folder of films. The run folder holds `config.yaml`, `metrics.csv` (a row an epoch),
 `curves.png`, `best.ckpt` (by validation AUC) and `last.ckpt`, from which the same command goes on after a kill.
@@ -19,12 +19,13 @@ from handler.network import PneumoniaNet
 from training import cli
 from training.dataset import train_loader, validation_loader
 from training.errors import ArtefactError
+from training.export import load_checkpoint
 from training.films import DecodedFilms, data_digest
 from training.learner import Learner
 from training.metrics_log import MetricsLog
 from training.model import load_backbone
 from training.recipe import Recipe
-from training.run_folder import divide, load_films
+from training.run_folder import divide, load_films, read_run
 from training.step_rate import StepRate
 
 logger = logging.getLogger(__name__)
@@ -41,16 +42,25 @@ def main() -> None:
     parser.add_argument("--recipe", required=True, help="a name in config/training/, or a YAML file")
     parser.add_argument("--out", type=Path, help="run folder (default: runs/RECIPE)")
     parser.add_argument("--backbone-weights", type=Path, help="safetensors file (default: torchvision's download)")
+    parser.add_argument("--start-from", type=Path, help="run folder to start from, instead of ImageNet's weights")
     parser.add_argument("--seed", type=int, help="instead of the recipe's")
     args = parser.parse_args()
     recipe = Recipe.load(args.recipe)
     if args.seed is not None:
         recipe = dataclasses.replace(recipe, seed=args.seed)
     films = load_films(args.data)
-    train(films, recipe=recipe, run=args.out or RUNS / recipe.name, backbone_weights=args.backbone_weights)
+    train(
+        films,
+        recipe=recipe,
+        run=args.out or RUNS / recipe.name,
+        backbone_weights=args.backbone_weights,
+        start_from=args.start_from,
+    )
 
 
-def train(films: DecodedFilms, *, recipe: Recipe, run: Path, backbone_weights: Path | None) -> None:
+def train(
+    films: DecodedFilms, *, recipe: Recipe, run: Path, backbone_weights: Path | None, start_from: Path | None = None
+) -> None:
     """Train into the folder `run`, going on from its last epoch if it was begun before.
 
     Args:
@@ -58,20 +68,26 @@ def train(films: DecodedFilms, *, recipe: Recipe, run: Path, backbone_weights: P
         recipe: how it learns.
         run: the folder.
         backbone_weights: as for `model.load_backbone`.
+        start_from: a run folder whose best checkpoint is learned on from, instead; it has to hold out the same films.
 
     Raises:
         DataError: the films cannot be learned from.
-        ArtefactError: the pretrained weights, or the checkpoint to go on from, are of no use.
+        ArtefactError: the pretrained weights, or the checkpoint to start or go on from, are of no use.
     """
     train_part, validation_part = divide(films, recipe)
     digest = data_digest(films, validation_part.tolist())
+    if start_from and read_run(start_from)[1] != digest:
+        raise ArtefactError(f"{start_from}: held out other films than {recipe.name} does, and would have seen some")
     last = prepare_run(run, recipe=recipe, digest=digest)
     learning, held_out = films.subset(train_part), films.subset(validation_part)
     logger.info("%s: %d films to learn from, %d held out", recipe.name, len(learning.files), len(held_out.files))
 
     seed_everything(recipe.seed, workers=True, verbose=False)
     net = PneumoniaNet(dropout=recipe.dropout, resolution_px=recipe.resolution_px)
-    load_backbone(net, backbone_weights)
+    if start_from:
+        net.load_state_dict(load_checkpoint(start_from / "best.ckpt").state_dict())
+    else:
+        load_backbone(net, backbone_weights)
     learner = Learner(net, recipe, _class_weights(learning) if recipe.class_weights else None)
     trainer = _trainer(recipe, run)
     try:

@@ -1,11 +1,12 @@
 import random
 
+import numpy as np
 import pytest
 import torch
 
+from handler.exposure import find_window, stretch
 from training.augment import (
     RandomDetail,
-    RandomFraming,
     RandomGamma,
     RandomJpeg,
     RandomLetters,
@@ -14,6 +15,10 @@ from training.augment import (
     Transform,
     augmentation,
 )
+from training.recipe import Augmentation
+from training.view import RandomFraming
+
+MIXING: tuple[Augmentation, ...] = ("look", "shading", "marks", "others")
 
 
 @pytest.fixture
@@ -27,7 +32,7 @@ def test_none_leaves_the_film_as_it_is(film: torch.Tensor) -> None:
     assert torch.equal(augmentation("none")(film), film)
 
 
-@pytest.mark.parametrize("strength", ["light", "strong", "processing", "acquisition"])
+@pytest.mark.parametrize("strength", ["light", "strong", "processing", "acquisition", "framing"])
 def test_augmented_film_keeps_shape_and_type_and_varies(film: torch.Tensor, strength: str) -> None:
     torch.manual_seed(0)
     random.seed(0)
@@ -75,9 +80,31 @@ def test_letters_change_the_edges_and_nothing_else(film: torch.Tensor) -> None:
     assert all(torch.equal(one[:, middle, middle], film[:, middle, middle]) for one in marked)
 
 
-def test_frame_that_moves_outwards_shows_black() -> None:
-    white = torch.full((1, 224, 224), 255, dtype=torch.uint8)
+@pytest.mark.parametrize("strength", MIXING)
+def test_mixing_takes_from_the_films_it_was_given(strength: Augmentation) -> None:
     random.seed(0)
-    shown = [RandomFraming(0.2)(white) for _ in range(20)]
-    assert any((one == 0).any() for one in shown)
-    assert all((one[:, 100:124, 100:124] == 255).all() for one in shown)
+    torch.manual_seed(0)
+    film = torch.randint(0, 60, (1, 224, 224), dtype=torch.uint8)
+    others = np.random.default_rng(0).integers(0, 256, (3, 224, 224), dtype=np.uint8)
+    transform = augmentation(strength, others)
+    changed = [transform(film) for _ in range(10)]
+    assert all(one.shape == (1, 224, 224) and one.dtype == torch.uint8 for one in changed)
+    assert not torch.equal(changed[0], changed[1])
+
+
+@pytest.mark.parametrize("strength", MIXING)
+def test_mixing_without_other_films_is_refused(strength: Augmentation) -> None:
+    with pytest.raises(ValueError, match="none to mix in"):
+        augmentation(strength)
+    with pytest.raises(ValueError, match="none to mix in"):
+        augmentation(strength, np.zeros((0, 224, 224), dtype=np.uint8))
+
+
+@pytest.mark.parametrize("strength", ["framing", *MIXING])
+def test_film_is_seen_exposed_as_the_server_exposes_it(film: torch.Tensor, strength: Augmentation) -> None:
+    random.seed(0)
+    torch.manual_seed(0)
+    transform = augmentation(strength, np.stack([film[0].numpy() // 4 + 90] * 2))
+    for seen in (transform(film // 3 + 40)[0].numpy() for _ in range(10)):
+        again = stretch(seen, find_window(seen))
+        assert np.abs(again.astype(int) - seen).mean() < 3

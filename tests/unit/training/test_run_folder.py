@@ -67,3 +67,23 @@ def test_other_films_are_refused(run: Path, data: Path) -> None:
 def test_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ArtefactError, match="not a run folder"):
         read_run(tmp_path)
+
+
+def test_full_size_copy_of_a_film_is_on_the_side_of_its_squashed_one(tmp_path: Path) -> None:
+    names = [(f"person{n}_virus_{n}.jpeg", "PNEUMONIA") for n in range(9)] + [
+        (f"IM-{n:04}-0001.jpeg", "NORMAL") for n in range(9)
+    ]
+    rows = ["path,label,patient"]
+    for size_px in (224, 480):  # squashed, and full size
+        for seed, (name, label) in enumerate(names):
+            path = tmp_path / str(size_px) / name
+            path.parent.mkdir(exist_ok=True)
+            path.write_bytes(jpeg(grey(size_px, size_px, seed=seed)))
+            rows.append(f"{path.relative_to(tmp_path)},{label},")
+    (tmp_path / "films.csv").write_text("\n".join(rows) + "\n")
+    films = load_films(tmp_path / "films.csv")
+    for fold in range(3):
+        recipe = dataclasses.replace(Recipe.load("robust"), folds=3, fold=fold)
+        learned, held_out = ({films.files[index].path.name for index in part} for part in divide(films, recipe))
+        assert len(films.files) == 36
+        assert not learned & held_out
