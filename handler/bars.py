@@ -11,10 +11,14 @@ import numpy.typing as npt
 
 from handler.formats.source import Pixels
 
-TOLERANCE = 0.04
+TOLERANCE = 0.06
 """How far apart the pixels of a bar's row may lie, as a share of the levels that the film spans: noise."""
-OUTLIERS = 0.005
-"""Share of a row's pixels at either end that may lie further off: dust, a hot pixel."""
+MAX_ROUNDS = 16
+"""Of looking at all sides for bars inside of bars; a picture of nothing but rings would take as many as it has."""
+LEAST_TOLERANCE = 6.0
+"""In levels of a film of 8 bits: noise does not shrink with a film's contrast."""
+OUTLIERS = 0.12
+"""Share of a row's pixels at either end that may lie further off: a line of text, noise, a hot pixel."""
 BLOCK_PX = 8
 """A JPEG's block: where a bar ends inside one, the film rings through what is left of the bar."""
 RINGING = 0.4
@@ -79,8 +83,7 @@ def _peel(film: Pixels, block_px: int, tolerance: float | None) -> Bars:
     """Trim the film until no side has a bar, by one tolerance, or by that of what is left each time."""
     height, width = film.shape
     left, top, right, bottom = 0, 0, width, height
-    trimmed = True
-    while trimmed:
+    for _ in range(MAX_ROUNDS):
         trimmed = False
         for side in ("top", "bottom", "left", "right"):
             inside = film[top:bottom, left:right]
@@ -98,6 +101,8 @@ def _peel(film: Pixels, block_px: int, tolerance: float | None) -> Bars:
             left, right = left + count * (side == "left"), right - count * (side == "right")
             if right - left < MIN_FILM * width or bottom - top < MIN_FILM * height:
                 return Bars()
+        if not trimmed:
+            break
     return Bars(left=left, top=top, right=width - right, bottom=height - bottom)
 
 
@@ -154,7 +159,7 @@ def _tolerance(film: Pixels) -> float:
     middle = film[height // 3 : height - height // 3, width // 3 : width - width // 3]
     sample = middle[:: 1 + middle.shape[0] // 64, :: 1 + middle.shape[1] // 64]
     low, high = np.percentile(sample, (5, 95))
-    return TOLERANCE * float(high - low)
+    return max(TOLERANCE * float(high - low), LEAST_TOLERANCE if film.dtype == np.uint8 else 0.0)
 
 
 def _ringing(rows: npt.NDArray[np.float32], level: float) -> int:

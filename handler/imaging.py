@@ -5,6 +5,7 @@ keeping its aspect ratio, is stretched to the levels that its bulk spans (`expos
 negative (`presentation`). Squashed, because the training films were, and nothing of the lungs is cut off.
 """
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,6 +33,9 @@ WIDE_BARS = 0.75
 """Share of a picture under which its film, without bars, has too few pixels in a JPEG that was decoded at a smaller
 scale: it is decoded again, at twice the size that is wanted. The collimation that films of the public data set have of
 their own leaves more."""
+
+MANY_PIXELS = 8_000_000
+"""More than nearly every radiograph has."""
 
 GREY = 2
 """Dimensions of a film that has one channel."""
@@ -140,16 +144,27 @@ def _without_bars(source: Source) -> tuple[Pixels, Bars]:
     """Return the film without its bars, no side under 224 pixels unless stored so, and the bars in stored pixels."""
     header = source.header
     check_shape(header.width_px, header.height_px)
-    pixels = source.read(INPUT_PX)
+    read = source.read(INPUT_PX)
+    pixels = _bounded(read)
     bars = _bars(pixels, source)
     film = bars.inside(pixels)
-    if film.size < WIDE_BARS * pixels.size and pixels.shape[0] < header.height_px:
-        pixels = source.read(2 * INPUT_PX * min(pixels.shape[:2]) // min(film.shape[:2]))
+    if film.size < WIDE_BARS * pixels.size and read.shape[0] < header.height_px:
+        pixels = _bounded(source.read(2 * INPUT_PX * min(pixels.shape[:2]) // min(film.shape[:2])))
         bars = _bars(pixels, source)
     height, width = pixels.shape[:2]
     stored = bars.scaled(header.width_px / width, header.height_px / height)
     check_shape(header.width_px - stored.left - stored.right, header.height_px - stored.top - stored.bottom)
     return bars.inside(pixels), stored
+
+
+def _bounded(pixels: Pixels) -> Pixels:
+    """Return a film of at most MANY_PIXELS: one of more as the means of blocks, so that what follows stays quick."""
+    side = math.ceil(math.sqrt(pixels.shape[0] * pixels.shape[1] / MANY_PIXELS))
+    if side <= 1 or min(pixels.shape[:2]) < 2 * side * INPUT_PX:
+        return pixels
+    if pixels.dtype == np.uint8:
+        return np.asarray(Image.fromarray(pixels).reduce(side))
+    return reduced(pixels, min(pixels.shape[:2]) // side).astype(np.uint16)
 
 
 def _bars(pixels: Pixels, source: Source) -> Bars:

@@ -79,9 +79,9 @@ def _names_body_part(values: Values) -> bool:
     if name in _NOT_NAMED:
         return False
     if not _CHEST.search(name) or _NOT_CHEST.search(name):
-        raise UnusableFilm("the DICOM file is of another body part than the chest: send a chest radiograph")
+        raise UnusableFilm("the DICOM file names a body part that is not known as the chest: send a chest radiograph")
     if _NOT_FRONTAL.search(name):
-        raise UnusableFilm("the DICOM file is of another view than PA or AP: send a frontal chest radiograph")
+        raise UnusableFilm("the DICOM file names a view that is not known as PA or AP: send a frontal chest radiograph")
     return True
 
 
@@ -90,7 +90,7 @@ def _names_view(values: Values) -> bool:
     if name in _NOT_NAMED:
         return False
     if not _FRONTAL.search(name) or _NOT_FRONTAL.search(name):
-        raise UnusableFilm("the DICOM file is of another view than PA or AP: send a frontal chest radiograph")
+        raise UnusableFilm("the DICOM file names a view that is not known as PA or AP: send a frontal chest radiograph")
     return True
 
 

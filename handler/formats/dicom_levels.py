@@ -9,7 +9,7 @@ from handler.formats.dicom_codes import CODE_BITS, Codes
 from handler.formats.dicom_layout import Layout
 from handler.formats.dicom_values import Values
 
-MAX_SATURATED = 0.5
+MAX_SATURATED = 0.2
 """Share of the film's bulk beyond which a window is ignored because it leaves black or white what it should show."""
 _SATURATED_NEAR = 0.005
 """How near to black or white a level is saturated, as a share of what the window spans."""

@@ -31,6 +31,7 @@ _SOI, _EOI, _SOS, _DHT, _DRI, _APP0, _APP1, _APP14 = 0xD8, 0xD9, 0xDA, 0xC4, 0xD
 _STANDALONE = frozenset({0x01, *range(0xD0, 0xD8), _SOI})
 """TEM, RST and SOI have no length; none of them has a place between segments."""
 _MAX_SAMPLING = 4
+_MAX_FILL_BYTES = 10_000
 _PIECE_BYTES = 1 << 16
 """Of a scan that are looked at together first; then four times as many, and so on."""
 
@@ -144,8 +145,12 @@ class _Walk:
         try:
             if data[position] != 0xFF:  # noqa: PLR2004
                 raise DamagedFilm("the JPEG is damaged: bytes that belong to nothing lie between its segments")
-            while data[position] == 0xFF:  # noqa: PLR2004
+            for _ in range(_MAX_FILL_BYTES):
+                if data[position] != 0xFF:  # noqa: PLR2004
+                    break
                 position += 1
+            else:
+                raise UnusableFilm(f"the JPEG has too many fill bytes: at most {_MAX_FILL_BYTES:,} at a place are read")
             marker = data[position]
         except IndexError:
             raise DamagedFilm("the JPEG is truncated: it has no end marker") from None
@@ -219,6 +224,10 @@ class _Walk:
         if any(identifier not in places for identifier in selected) or len(set(selected)) != count:
             raise DamagedFilm("the JPEG is damaged: a scan names a colour that the frame does not have")
         first, last, bits = body[-3:]
+        if found.frame in (SOF_BASELINE, SOF_EXTENDED) and (first, last, bits) != (0, 63, 0):
+            # They mean nothing in a sequential scan, and some writers leave them 0 (ITU-T T.81, B.2.3).
+            first, last, bits = 0, 63, 0
+            found.repairs += [(start - 3, 0), (start - 2, 63), (start - 1, 0)]
         end = self._scan_end(start)
         found.scans.append(
             Scan(

@@ -21,8 +21,8 @@ MAX_OTHER_CHUNKS = 500
 """Chunks that hold no pixels; tools write up to a few dozen."""
 MAX_IDAT_CHUNKS = 20_000
 """Encoders fill 4 to 64 kB before they begin another: 20 MB are 5,000 of the smallest usual ones."""
-MAX_DECODED_BYTES = 120_000_000
-"""Samples as decoded, alpha included: 40 megapixels of RGB or a palette, or 20 million of RGB with 16 bits."""
+MAX_DECODED_BYTES = 64_000_000
+"""Samples as decoded, alpha included: 40 megapixels of grey, 32 with 16 bits, 21 of RGB or a palette."""
 PEAK_BYTES = 300_000_000
 """The most that one film's decoding takes: its samples, a copy without alpha, and the file's pixel data anew."""
 MAX_COST_NS = 1e9

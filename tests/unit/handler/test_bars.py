@@ -4,9 +4,9 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 
-from handler.bars import Bars, find_bars
+from handler.bars import MAX_ROUNDS, Bars, find_bars
 from tests.films import grey
 
 Pixels = npt.NDArray[np.uint8]
@@ -80,6 +80,25 @@ def test_noise_and_a_hot_pixel_do_not_hide_a_bar() -> None:
     padded[:60] += np.random.default_rng(0).integers(0, 4, (60, 320), dtype=np.uint8)
     padded[3, 100] = 255
     assert find_bars(padded).top == 60
+
+
+@pytest.mark.parametrize(("level", "sigma"), [(4, 2.0), (30, 1.5), (60, 2.0)])
+def test_noise_all_over_a_bar_does_not_hide_it(level: int, sigma: float) -> None:
+    noisy = np.random.default_rng(0).normal(level, sigma, (500, 320)).clip(0, 255).astype(np.uint8)
+    noisy[100:380] = FILM
+    assert find_bars(noisy) == Bars(top=100, bottom=120)
+
+
+def test_a_line_of_text_in_a_bar_does_not_hide_it() -> None:
+    picture = Image.fromarray(np.pad(FILM, PADDINGS["letterbox"]))
+    ImageDraw.Draw(picture).text((5, 5), "DOE", fill=255)
+    assert find_bars(np.asarray(picture)) == bars_of(PADDINGS["letterbox"])
+
+
+def test_picture_of_nothing_but_rings_is_looked_at_a_few_times() -> None:
+    distance = np.minimum(np.arange(600), np.arange(600)[::-1])
+    rings = (np.minimum(distance[:, None], distance) * 97 % 256).astype(np.uint8)
+    assert find_bars(rings).left <= 2 * MAX_ROUNDS
 
 
 def test_dark_background_with_anatomy_in_it_is_kept() -> None:

@@ -2,11 +2,11 @@ import dataclasses
 
 import numpy as np
 import pytest
-from handler.presentation import Presentation
 
 from handler.bars import Bars
 from handler.contract import Calibration
 from handler.imaging import Facts
+from handler.presentation import Presentation
 from handler.screening import answer, probabilities, warnings
 from tests.models import NOTE, contract
 

@@ -48,7 +48,7 @@ def test_chest_is_read(body_part: str) -> None:
     ],
 )
 def test_other_body_part_is_refused(body_part: str) -> None:
-    with pytest.raises(UnusableFilm, match="another body part than the chest") as told:
+    with pytest.raises(UnusableFilm, match="a body part that is not known as the chest") as told:
         warnings_of(body_part=body_part)
     assert body_part not in str(told.value)
 
@@ -72,13 +72,13 @@ def test_frontal_view_is_read(view: str) -> None:
     ],
 )
 def test_other_view_is_refused(view: str) -> None:
-    with pytest.raises(UnusableFilm, match="another view than PA or AP"):
+    with pytest.raises(UnusableFilm, match="a view that is not known as PA or AP"):
         warnings_of(view=view)
 
 
 @pytest.mark.parametrize("body_part", ["CHEST LATERAL", "THORAX PROFIL", "CHEST LAT"])
 def test_lateral_that_only_the_body_part_names_is_refused(body_part: str) -> None:
-    with pytest.raises(UnusableFilm, match="another view than PA or AP"):
+    with pytest.raises(UnusableFilm, match="a view that is not known as PA or AP"):
         warnings_of(body_part=body_part, view=None)
 
 

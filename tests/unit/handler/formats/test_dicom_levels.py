@@ -42,26 +42,26 @@ def test_film_without_a_window_keeps_its_levels() -> None:
 @pytest.mark.parametrize("tags", [{}, {"RescaleSlope": 2.5, "RescaleIntercept": -700}], ids=["plain", "rescaled"])
 def test_window_spreads_what_it_holds(photometric: str, tags: dict[str, Any], *, signed: bool) -> None:
     """Its centre is given for the values that are stored, rescaled."""
-    centre = 1600 if photometric == "MONOCHROME2" else 4095 - 1600
+    centre = 2047 if photometric == "MONOCHROME2" else 4095 - 2047
     centre = centre - 2048 if signed else centre
     slope, intercept = tags.get("RescaleSlope", 1), tags.get("RescaleIntercept", 0)
-    window = (centre * slope + intercept, 2000 * slope)
+    window = (centre * slope + intercept, 3600 * slope)
     found = read(photometric=photometric, signed=signed, window=window, **tags)
-    assert np.abs(found - np.clip((RAMP - 600.0) / 2000, 0, 1)).max() < 2e-3
+    assert np.abs(found - np.clip((RAMP - 247.0) / 3600, 0, 1)).max() < 2e-3
 
 
 @pytest.mark.parametrize("function", ["LINEAR", "LINEAR_EXACT", "linear", "NONSENSE", None])
 def test_window_is_straight(function: str | None) -> None:
-    found = read(window=(2000, 3000), VOILUTFunction=function)
-    assert np.abs(found - np.clip((RAMP - 500.0) / 3000, 0, 1)).max() < 1e-3
+    found = read(window=(2000, 3600), VOILUTFunction=function)
+    assert np.abs(found - np.clip((RAMP - 200.0) / 3600, 0, 1)).max() < 1e-3
 
 
 def test_window_of_linear_is_half_a_value_off_the_exact_one() -> None:
     film = np.tile(np.arange(WIDTH, dtype=np.uint16), (HEIGHT, 1))
-    linear = read(film, window=(50, 60))
-    exact = read(film, window=(50, 60), VOILUTFunction="LINEAR_EXACT")
-    assert np.abs(linear - np.clip((film - 49.5) / 59 + 0.5, 0, 1)).max() < 1e-3
-    assert np.abs(exact - np.clip((film - 50.0) / 60 + 0.5, 0, 1)).max() < 1e-3
+    linear = read(film, window=(50, 90))
+    exact = read(film, window=(50, 90), VOILUTFunction="LINEAR_EXACT")
+    assert np.abs(linear - np.clip((film - 49.5) / 89 + 0.5, 0, 1)).max() < 1e-3
+    assert np.abs(exact - np.clip((film - 50.0) / 90 + 0.5, 0, 1)).max() < 1e-3
 
 
 def test_window_of_a_sigmoid_is_a_curve() -> None:
@@ -70,13 +70,13 @@ def test_window_of_a_sigmoid_is_a_curve() -> None:
 
 
 def test_narrow_window_over_fractions_is_exact() -> None:
-    found = read(RescaleSlope=1 / 4096, window=(0.5, 0.6))
-    assert np.abs(found - np.clip((RAMP / 4096 - 0.5) / 0.6 + 0.5, 0, 1)).max() < 1e-3
+    found = read(RescaleSlope=1 / 4096, window=(0.5, 0.9))
+    assert np.abs(found - np.clip((RAMP / 4096 - 0.5) / 0.9 + 0.5, 0, 1)).max() < 1e-3
 
 
 def test_first_of_several_windows_is_applied() -> None:
-    found = read(WindowCenter=[2000, 100], WindowWidth=[3000, 10])
-    assert np.array_equal(found, read(window=(2000, 3000)))
+    found = read(WindowCenter=[2000, 100], WindowWidth=[3600, 10])
+    assert np.array_equal(found, read(window=(2000, 3600)))
 
 
 @pytest.mark.parametrize(
@@ -203,8 +203,8 @@ def test_table_that_would_show_nothing_is_ignored(sequence: list[Dataset]) -> No
 
 
 def test_window_is_applied_where_the_table_is_ignored() -> None:
-    found = read(VOILUTSequence=lut(np.full(4096, 7)), window=(2000, 3000))
-    assert np.array_equal(found, read(window=(2000, 3000)))
+    found = read(VOILUTSequence=lut(np.full(4096, 7)), window=(2000, 3600))
+    assert np.array_equal(found, read(window=(2000, 3600)))
 
 
 def test_film_inside_of_bars_keeps_its_window() -> None:

@@ -15,6 +15,7 @@ from PIL import Image
 from handler.errors import DamagedFilm, FilmError, UnsupportedFormat, UnusableFilm
 from handler.formats import jpeg
 from tests.films import grey
+from tests.films import jpeg as jpeg_bytes
 from tests.unit.handler.formats.hostile import (
     EOI,
     after_soi,
@@ -330,3 +331,18 @@ def test_mutated_film_raises_nothing_but_film_errors(draw: st.DataObject) -> Non
     except FilmError:
         return
     assert read.dtype in {np.dtype(np.uint8), np.dtype(np.uint16)}
+
+
+@pytest.mark.parametrize("written", [(0, 0, 0), (0, 62, 0), (1, 63, 0)])
+def test_spectral_bytes_of_a_sequential_scan_mean_nothing(written: tuple[int, int, int]) -> None:
+    plain = jpeg_bytes(grey(200, 160))
+    scan = plain.index(b"\xff\xda")
+    place = scan + 5 + 2 * plain[scan + 4]
+    odd = plain[:place] + bytes(written) + plain[place + 3 :]
+    assert np.array_equal(jpeg.open(odd).read(1), jpeg.open(plain).read(1))
+
+
+def test_endless_fill_bytes_are_refused() -> None:
+    plain = jpeg_bytes(grey())
+    with pytest.raises(UnusableFilm, match="fill bytes"):
+        jpeg.open(plain[:2] + b"\xff" * 1_000_000 + plain[2:])
