@@ -6,7 +6,7 @@ import imagecodecs
 import numpy as np
 import numpy.typing as npt
 
-from handler.errors import DamagedFilm, UnusableFilm
+from handler.errors import DamagedFilm, UnsupportedFormat, UnusableFilm
 from handler.formats import jpeg, jpeg2000
 from handler.formats.dicom_layout import Layout
 from handler.formats.dicom_structure import Element, Structure, fragments
@@ -68,6 +68,10 @@ def native_planes(data: memoryview, structure: Structure, layout: Layout) -> lis
 
     Of YBR_FULL_422 only the luminance.
 
+    Raises:
+        DamagedFilm: words of two bytes end in the middle of one.
+        UnsupportedFormat: colours subsampled over an odd number of columns.
+
     Source:
         PS3.5, section 8.1.1 and 8.2; PS3.3, C.7.6.3.1.2 and C.7.6.3.1.3.
     """
@@ -76,9 +80,14 @@ def native_planes(data: memoryview, structure: Structure, layout: Layout) -> lis
     if layout.sample_bytes == 2:  # noqa: PLR2004
         cells = cells[: layout.native_bytes].view(f"{encoding.order}u2")
     elif not encoding.little and pixels is not None and pixels.vr == b"OW":
-        cells = cells[: layout.native_bytes + layout.native_bytes % 2].view(">u2").astype("<u2").view(np.uint8)
+        cells = cells[: layout.native_bytes + layout.native_bytes % 2]
+        if len(cells) % 2:
+            raise DamagedFilm("the DICOM file is damaged or cut: it has fewer pixels than it says")
+        cells = cells.view(">u2").astype("<u2").view(np.uint8)
     cells = cells[: layout.native_bytes // layout.sample_bytes]
     if layout.is_subsampled:
+        if layout.columns % 2:
+            raise UnsupportedFormat("the DICOM file's colours are subsampled over an odd number of columns: not read")
         return [cells.reshape(-1, 4)[:, :2].reshape(layout.rows, layout.columns)]
     return _split(cells, layout, planar=layout.planar)
 

@@ -260,3 +260,18 @@ def test_compressed_pixels_without_a_frame_are_refused() -> None:
 )
 def test_other_files_are_not_taken_for_dicom(data: bytes) -> None:
     assert not dicom.matches(data)
+
+
+def test_words_that_end_in_the_middle_of_one_are_refused() -> None:
+    whole = dicom_of(shape_of_levels(301, 301), transfer_syntax="big endian")
+    place = whole.index(b"\x7f\xe0\x00\x10") + 4
+    cut = whole[:place] + b"OW\0\0" + struct.pack(">L", 301 * 301) + whole[place + 8 :][: 301 * 301]
+    with pytest.raises(DamagedFilm, match="fewer pixels than it says"):
+        dicom.open(cut).read(224)
+
+
+def test_colours_subsampled_over_an_odd_number_of_columns_are_refused() -> None:
+    film = np.zeros((301, 301, 3), np.uint8)
+    data = dicom_of(film, PhotometricInterpretation="YBR_FULL_422", PixelData=bytes(301 * 301 * 2 + 2))
+    with pytest.raises(UnsupportedFormat, match="odd number of columns"):
+        dicom.open(data).read(224)
