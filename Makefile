@@ -137,6 +137,16 @@ invariance: $(VENV)/.train ## Tell how far bars, depth, brightness and polarity 
 	@$(BIN)/python -m training.invariance --data $(call required,DATA) --model-store $(MODEL_STORE) \
 	  $(if $(FILMS),--films $(FILMS)) $(if $(JSON),--json $(JSON))
 
+.PHONY: audit
+audit: $(VENV)/.train ## Audit the model for shortcuts: make audit DATA=DIR OUT=DIR (MODEL=STORE_OR_RUN; COMPARE="MODEL MODEL")
+	@$(BIN)/python -m training.audit --data $(call required,DATA) --model $(or $(MODEL),$(MODEL_STORE)) \
+	  --out $(or $(OUT),out/audit) $(if $(COMPARE),--compare $(COMPARE)) $(if $(JSON),--json $(JSON))
+
+.PHONY: adults
+adults: $(VENV)/.train ## Tell what the model calls adults' films: make adults DATA=DIR with no_finding/ and pneumonia/
+	@$(BIN)/python -m training.adults --data $(call required,DATA) --model-store $(MODEL_STORE) \
+	  $(if $(JSON),--json $(JSON))
+
 .PHONY: presentation
 presentation: $(VENV)/.train ## Learn to tell negatives and turned films: make presentation DATA=DIR ADULTS=DIR MEASURE="DIR DIR"
 	@OMP_NUM_THREADS=1 $(BIN)/python -m training.presentation --data $(call required,DATA) \

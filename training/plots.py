@@ -3,6 +3,7 @@
 Colours are Okabe and Ito's, told apart with any colour vision.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from itertools import cycle
 from pathlib import Path
@@ -196,6 +197,38 @@ def contact_sheet(
         for axes, (name, film) in zip(cells, films, strict=False):
             axes.imshow(film, cmap="gray", vmin=0, vmax=255)
             axes.text(0.5, -0.02, name, transform=axes.transAxes, ha="center", va="top", fontsize=5)
+    _save(figure, path)
+
+
+def bars_of_changes(
+    names: Sequence[str],
+    panels: Mapping[str, tuple[Sequence[Mapping[str, float]], Sequence[float | None]]],
+    path: Path,
+) -> None:
+    """Plot measures under changes: a bar a change, with its interval, and a mark for its control where it has one.
+
+    Args:
+        names: of the changes, the first being none.
+        panels: by the measure's name, for each change, its `value`, `low` and `high`, and the value of the control.
+        path: of the picture.
+    """
+    figure = Figure(figsize=(6 * len(panels), 1.2 + 0.42 * len(names)), layout="constrained")
+    places = np.arange(len(names))
+    grid = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+    for axes, (title, (measured, controls)) in zip(grid, panels.items(), strict=True):
+        values, low, high = (np.array([one[key] for one in measured]) for key in ("value", "low", "high"))
+        colours = [GREEN, *[BLUE] * (len(names) - 1)]
+        colours[int(np.argmin(values))] = ORANGE  # the worst
+        spread = np.maximum([values - low, high - values], 0)
+        axes.barh(places, values, xerr=spread, color=colours, height=0.65, ecolor="#333333", capsize=2)
+        marks = [math.nan if value is None else value for value in controls]
+        axes.plot(marks, places, "D", color="white", markeredgecolor="black", label="control: exchanged within a class")
+        axes.set_xlim(max(0.0, min(0.5, float(low.min()) - 0.05)), 1.005)
+        axes.set_title(title)
+        _clean(axes)
+    grid[0].set_yticks(places, names)
+    grid[0].invert_yaxis()
+    grid[-1].legend(frameon=True, loc="lower right", fontsize=8)
     _save(figure, path)
 
 

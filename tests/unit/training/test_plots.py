@@ -25,6 +25,7 @@ PREDICTIVE = {
         for share in (0.01, 0.2, 0.8)
     ]
 }
+BAR = {"value": 0.9, "low": 0.85, "high": 0.92}
 
 
 def pixels(path: Path) -> np.ndarray[Any, np.dtype[np.uint8]]:
@@ -42,9 +43,19 @@ def pixels(path: Path) -> np.ndarray[Any, np.dtype[np.uint8]]:
         lambda path: plots.reliability(LABELS, P, TOLD, path),
         lambda path: plots.predictive_values(PREDICTIVE, path),
         lambda path: plots.intensities([np.full(256, 1 / 256)] * 2, path),
+        lambda path: plots.bars_of_changes(["none", *"abcd"], {"ROC-AUC": ([BAR] * 5, [None] * 5)}, path),
         lambda path: plots.contact_sheet([("NORMAL", [("a.jpeg", np.zeros((224, 224), np.uint8))] * 9)], path),
     ],
-    ids=["roc", "precision_recall", "confusion", "reliability", "predictive_values", "intensities", "contact_sheet"],
+    ids=[
+        "roc",
+        "precision_recall",
+        "confusion",
+        "reliability",
+        "predictive_values",
+        "intensities",
+        "bars",
+        "contact_sheet",
+    ],
 )
 def test_plot_is_a_picture_with_something_on_it(draw: Callable[[Path], None], tmp_path: Path) -> None:
     draw(tmp_path / "plot.png")

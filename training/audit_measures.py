@@ -1,0 +1,152 @@
+"""What a model is worth on films taken otherwise: a row for each counterfactual, with intervals, and its control."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from handler.contract import ModelContract
+from handler.screening import probabilities
+from training.counterfactuals import CONTROLS, COUNTERFACTUALS, served
+from training.metrics import Floats, Labels, bootstrap_ci, rates, roc_auc, wilson
+
+Pixels = npt.NDArray[np.uint8]
+Logits = npt.NDArray[np.float32]
+Scorer = Callable[[Pixels], Logits]
+"""From films (N, 224, 224) to logits (N, 2)."""
+
+CLEAN = "as they are"
+SENSITIVITIES = (0.997, 0.99)
+"""At which specificities are compared, each at the best threshold for it on the same films."""
+ROUNDS = 1000
+"""Of the bootstrap."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Judged:
+    """Films that a model has not learned from, as it wants them."""
+
+    pixels: Pixels
+    """(N, 224, 224)."""
+    labels: Labels
+    patients: tuple[str, ...]
+    stretched: bool = True
+    """Whether exposure is stretched before the model sees a film: from preprocessing version 3 on."""
+
+    def changed(self, name: str) -> Pixels:
+        """Return the films as the model would see them under a counterfactual of this name, or as they are."""
+        return self.pixels if name == CLEAN else self._seen(COUNTERFACTUALS[name])
+
+    def control(self, name: str) -> Pixels:
+        """Return the films as the model would see them under the control of a counterfactual of this name."""
+        return self._seen(CONTROLS[name])
+
+    def _seen(self, change: Callable[[Pixels, Labels, np.random.Generator], Pixels]) -> Pixels:
+        # Always the same generator: every model and every version of it is judged on the same films.
+        pixels = change(self.pixels, self.labels, np.random.default_rng(0))
+        return served(pixels) if self.stretched else pixels
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Scored:
+    """The logits (N, 2) of the films of one row."""
+
+    logits: Logits
+    control: Logits | None
+    """Of the control, where there is one."""
+
+
+def score_rows(scorer: Scorer, films: Judged) -> dict[str, Scored]:
+    """Score films as they are and under each counterfactual and its control."""
+    return {
+        name: Scored(
+            logits=scorer(films.changed(name)), control=scorer(films.control(name)) if name in CONTROLS else None
+        )
+        for name in (CLEAN, *COUNTERFACTUALS)
+    }
+
+
+def audit_rows(scored: Mapping[str, Scored], films: Judged, contract: ModelContract | None) -> list[dict[str, Any]]:
+    """Return the measures of films as they are and under each counterfactual, a row each.
+
+    Args:
+        scored: what `score_rows` returns of the films.
+        films: what the model is judged on.
+        contract: its calibration and thresholds; None for a run that has none yet.
+    """
+    return [
+        {
+            "films": name,
+            **_ranked(one.logits, films),
+            "control": None if one.control is None else _ranked(one.control, films),
+            "operating_points": _decided(one.logits, films.labels, contract),
+        }
+        for name, one in scored.items()
+    ]
+
+
+def worst(rows: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """Return the row of the lowest ROC-AUC: what recipes are chosen by."""
+    return min(rows, key=lambda row: float(row["roc_auc"]["value"]))
+
+
+def margins(logits: Logits) -> Floats:
+    """Return by how much the PNEUMONIA logit exceeds the NORMAL one, (N,), unrounded: ranks are of these."""
+    difference: Floats = logits[:, 1].astype(np.float64) - logits[:, 0]
+    return difference
+
+
+def specificity_at(labels: Labels, scores: Floats, weights: Floats | None = None, *, sensitivity: float) -> float:
+    """Return the specificity at the highest threshold on scores (N,) that reaches a sensitivity on the same films.
+
+    NaN where a class is absent.
+    """
+    weights = np.ones(len(labels)) if weights is None else weights
+    ill, well = labels == 1, labels == 0
+    if not weights[ill].sum() or not weights[well].sum():
+        return float("nan")
+    order = np.argsort(-scores[ill], kind="stable")
+    caught = np.cumsum(weights[ill][order])
+    enough = sensitivity * caught[-1] - 1e-9  # a rounding of sums must not ask for a film more
+    threshold = scores[ill][order][np.searchsorted(caught, enough)]
+    return float(weights[well & (scores < threshold)].sum() / weights[well].sum())
+
+
+def _ranked(logits: Logits, films: Judged) -> dict[str, Any]:
+    """Return what only depends on how films are ranked, with 95 % bootstrap intervals by patient."""
+    scores = margins(logits)
+
+    def measures(weights: Floats | None = None) -> Floats:
+        specificities = [specificity_at(films.labels, scores, weights, sensitivity=one) for one in SENSITIVITIES]
+        return np.array([roc_auc(films.labels, scores, weights), *specificities])
+
+    ends = bootstrap_ci(measures, films.patients, rounds=ROUNDS)
+    auc, *specificities = [
+        {"value": round(value, 6), "low": round(low, 6), "high": round(high, 6)}
+        for value, (low, high) in zip(measures().tolist(), ends.tolist(), strict=True)
+    ]
+    names = [f"{sensitivity:g}" for sensitivity in SENSITIVITIES]
+    return {"roc_auc": auc, "specificity_at": dict(zip(names, specificities, strict=True))}
+
+
+def _decided(logits: Logits, labels: Labels, contract: ModelContract | None) -> dict[str, Any]:
+    """Return sensitivity and specificity at the shipped thresholds, Wilson intervals by films."""
+    if contract is None:
+        return {}
+    p_pneumonia = probabilities(logits, contract.calibration).round(4)
+    told = {}
+    for point in contract.operating_points:
+        decided = p_pneumonia >= point.threshold
+        told[point.name] = {
+            "sensitivity": _share(decided[labels == 1]),
+            "specificity": _share(~decided[labels == 0]),
+            "accuracy": round(rates(labels, decided).accuracy, 6),
+        }
+    return told
+
+
+def _share(holds: npt.NDArray[np.bool_]) -> Mapping[str, float]:
+    low, high = wilson(int(holds.sum()), len(holds))
+    return {"value": round(float(holds.mean()), 6), "low": round(low, 6), "high": round(high, 6)}
