@@ -79,10 +79,10 @@ data-report: $(VENV)/.train ## Describe a folder of films: make data-report DATA
 	@$(BIN)/python -m training.data_report --data $(call required,DATA) --out $(or $(OUT),out/data-report)
 
 .PHONY: train
-train: $(VENV)/.train ## Train: make train DATA=DIR RECIPE=finetune_last3 (goes on if it was begun)
+train: $(VENV)/.train ## Train: make train DATA=DIR RECIPE=robust (goes on if it was begun; START=RUN, COPIES=DIR)
 	@$(BIN)/python -m training.train --data $(call required,DATA) --recipe $(RECIPE) --out $(RUN) \
 	  $(if $(BACKBONE_WEIGHTS),--backbone-weights $(BACKBONE_WEIGHTS)) $(if $(SEED),--seed $(SEED)) \
-	  $(if $(START),--start-from $(START))
+	  $(if $(START),--start-from $(START)) $(if $(COPIES),--copies $(COPIES))
 
 .PHONY: average
 average: $(VENV)/.train ## Average runs of several seeds: make average DATA=DIR RUNS="runs/a runs/b" RUN=runs/average

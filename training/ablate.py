@@ -78,7 +78,7 @@ def ablate(
     recipes = [dataclasses.replace(variant, seed=seed) for seed in seeds for variant in variants]
     folders = [runs / f"{recipe.name}-{recipe.seed}" for recipe in recipes]
     for recipe, folder in zip(recipes, folders, strict=True):
-        train(films, recipe=recipe, run=folder, backbone_weights=backbone_weights)
+        train(films, recipe=recipe, run=folder, start=backbone_weights)
     return [score_run(folder, films) for folder in folders]
 
 

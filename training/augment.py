@@ -156,13 +156,14 @@ def augmentation(strength: Augmentation, others: Pixels | None = None) -> Transf
 
 def _mixing(strength: Augmentation, others: Pixels) -> Transform:
     """Return the transform of an augmentation that mixes the look, the shading or the marks of other films in."""
-    look, shading, marks = _MIXED[strength]
+    look, shading, marks, corners, edges = _MIXED[strength]
     mixing: Transform = v2.Compose(
         [
             v2.RandomApply([OtherLook(others)], p=look),
             v2.RandomApply([OtherShading(others, waves=4)], p=shading),
             _VIEW,
-            v2.RandomApply([OtherMarks(others, corner=0.3, edge=0.1)], p=marks),  # where they are, however it is framed
+            # Where they are, however it is framed.
+            v2.RandomApply([OtherMarks(others, corner=0.3, edge=0.1, corners=corners, edges=edges)], p=marks),
             *_PROCESSING,
             Exposed(),
         ]
@@ -170,13 +171,14 @@ def _mixing(strength: Augmentation, others: Pixels) -> Transform:
     return mixing
 
 
-_MIXED: dict[str, tuple[float, float, float]] = {
-    "look": (0.5, 0.0, 0.0),
-    "shading": (0.5, 0.5, 0.0),
-    "marks": (0.5, 0.0, 0.5),
-    "others": (0.8, 0.25, 0.4),
+_MIXED: dict[str, tuple[float, float, float, float, float]] = {
+    "look": (0.5, 0.0, 0.0, 0.0, 0.0),
+    "shading": (0.5, 0.5, 0.0, 0.0, 0.0),
+    "marks": (0.5, 0.0, 0.5, 0.5, 0.25),
+    "others": (0.8, 0.25, 0.4, 0.5, 0.25),
+    "scanners": (1.0, 0.5, 0.9, 0.75, 0.5),
 }
-"""How many films are given the look, the shading and the marks of another."""
+"""How many films are given the look, the shading and the marks of another; how many corners and edges of those are."""
 
 _BILINEAR = v2.InterpolationMode.BILINEAR
 

@@ -18,8 +18,6 @@ Pixels = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
 
 LEVELS = 256
-CORNERS, EDGES = 0.5, 0.25
-"""Shares of a film's corners and edges that are exchanged, where any are."""
 
 
 class OtherLook(torch.nn.Module):
@@ -75,16 +73,19 @@ class OtherMarks(torch.nn.Module):
     Source: the cut-and-paste of Yun et al., CutMix, ICCV 2019, but of borders only, and the label is kept.
     """
 
-    def __init__(self, others: Pixels, *, corner: float, edge: float) -> None:
+    def __init__(self, others: Pixels, *, corner: float, edge: float, corners: float, edges: float) -> None:
         """Set where marks come from.
 
         Args:
             others: (N, S, S), the films to draw from.
             corner: largest side of a corner that is exchanged, as a share of the film's; a third of it at least.
             edge: greatest width of an edge that is exchanged.
+            corners: share of the corners that are exchanged.
+            edges: share of the edges.
         """
         super().__init__()
         self.others, self.corner, self.edge = others, corner, edge
+        self.corners, self.edges = corners, edges
 
     def forward(self, film: Tensor) -> Tensor:
         """Change one film (1, S, S), uint8."""
@@ -93,10 +94,10 @@ class OtherMarks(torch.nn.Module):
         side = len(pixels)
         for turns in range(4):
             mine, theirs = np.rot90(pixels, turns), np.rot90(other, turns)  # views
-            if random.random() < CORNERS:  # noqa: S311
+            if random.random() < self.corners:  # noqa: S311
                 height, width = (round(side * random.uniform(self.corner / 3, self.corner)) for _ in range(2))  # noqa: S311
                 mine[:height, :width] = theirs[:height, :width]
-            if random.random() < EDGES:  # noqa: S311
+            if random.random() < self.edges:  # noqa: S311
                 depth = round(side * random.uniform(0, self.edge))  # noqa: S311
                 mine[:depth] = theirs[:depth]
         return torch.from_numpy(pixels).unsqueeze(0)  # (1, S, S)

@@ -12,9 +12,9 @@ from training.errors import RecipeError
 RECIPES = Path("config/training")
 
 Augmentation = Literal[
-    "none", "light", "strong", "processing", "acquisition", "framing", "look", "shading", "marks", "others"
+    "none", "light", "strong", "processing", "acquisition", "framing", "look", "shading", "marks", "others", "scanners"
 ]
-"""How films are changed while learning, see `training.augment`; the last four mix other films in."""
+"""How films are changed while learning, see `training.augment`; the last five mix other films in."""
 
 Split = Literal["patients", "ends", "series"]
 """Which films are held out: of patients drawn at random, of the first and the last of every series, or of one series

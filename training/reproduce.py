@@ -61,7 +61,7 @@ def main() -> None:
     for seed in args.seeds:
         run = RUNS / f"reproduce-{recipe.name}-{seed}"
         seeded = dataclasses.replace(recipe, seed=seed)
-        train(films, recipe=seeded, run=run, backbone_weights=args.backbone_weights)
+        train(films, recipe=seeded, run=run, start=args.backbone_weights)
         runs.append(score_run(run, films))
     logger.info("%s", table(runs, bounds))
     logger.info("allowed: %s", explanation(reported))

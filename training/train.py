@@ -1,4 +1,4 @@
-"""python -m training.train --data DIR --recipe NAME [--out DIR] [--backbone-weights FILE | --start-from RUN] [--seed N]
+"""python -m training.train --data DIR --recipe NAME [--out DIR] [--copies DIR] [--start-from RUN] [--seed N]
 
 Fine-tune MobileNetV2 on a folder of films. The run folder holds `config.yaml`, `metrics.csv` (a row an epoch),
 `curves.png`, `best.ckpt` (by validation AUC) and `last.ckpt`, from which the same command goes on after a kill.
@@ -17,6 +17,7 @@ from torch import Tensor
 
 from handler.network import PneumoniaNet
 from training import cli
+from training.copies import NO_COPIES, find_copies
 from training.dataset import train_loader, validation_loader
 from training.errors import ArtefactError
 from training.export import load_checkpoint
@@ -41,8 +42,10 @@ def main() -> None:
     )
     parser.add_argument("--recipe", required=True, help="a name in config/training/, or a YAML file")
     parser.add_argument("--out", type=Path, help="run folder (default: runs/RECIPE)")
-    parser.add_argument("--backbone-weights", type=Path, help="safetensors file (default: torchvision's download)")
-    parser.add_argument("--start-from", type=Path, help="run folder to start from, instead of ImageNet's weights")
+    start = parser.add_mutually_exclusive_group()
+    start.add_argument("--backbone-weights", type=Path, help="safetensors file (default: torchvision's download)")
+    start.add_argument("--start-from", type=Path, help="run folder to start from, instead of ImageNet's weights")
+    parser.add_argument("--copies", type=Path, help="folder of the same films at another size, by name")
     parser.add_argument("--seed", type=int, help="instead of the recipe's")
     args = parser.parse_args()
     recipe = Recipe.load(args.recipe)
@@ -53,13 +56,18 @@ def main() -> None:
         films,
         recipe=recipe,
         run=args.out or RUNS / recipe.name,
-        backbone_weights=args.backbone_weights,
-        start_from=args.start_from,
+        start=args.start_from or args.backbone_weights,
+        copies_folder=args.copies,
     )
 
 
 def train(
-    films: DecodedFilms, *, recipe: Recipe, run: Path, backbone_weights: Path | None, start_from: Path | None = None
+    films: DecodedFilms,
+    *,
+    recipe: Recipe,
+    run: Path,
+    start: Path | None,
+    copies_folder: Path | None = None,
 ) -> None:
     """Train into the folder `run`, going on from its last epoch if it was begun before.
 
@@ -67,8 +75,9 @@ def train(
         films: what `run_folder.load_films` returns; the recipe says which of them are held out.
         recipe: how it learns.
         run: the folder.
-        backbone_weights: as for `model.load_backbone`.
-        start_from: a run folder whose best checkpoint is learned on from, instead; it has to hold out the same films.
+        start: a run folder whose best checkpoint is learned on from, which has to hold out the same films; or the
+            weights of ImageNet, as for `model.load_backbone`.
+        copies_folder: the same films at another size, by name; those of films held out are left out.
 
     Raises:
         DataError: the films cannot be learned from.
@@ -76,24 +85,27 @@ def train(
     """
     train_part, validation_part = divide(films, recipe)
     digest = data_digest(films, validation_part.tolist())
-    if start_from and read_run(start_from)[1] != digest:
-        raise ArtefactError(f"{start_from}: held out other films than {recipe.name} does, and would have seen some")
-    last = prepare_run(run, recipe=recipe, digest=digest)
+    goes_on = start is not None and start.is_dir()
+    if start and goes_on and read_run(start)[1] != digest:
+        raise ArtefactError(f"{start}: held out other films than {recipe.name} does, and would have seen some")
     learning, held_out = films.subset(train_part), films.subset(validation_part)
-    logger.info("%s: %d films to learn from, %d held out", recipe.name, len(learning.files), len(held_out.files))
+    copies = find_copies(learning, copies_folder) if copies_folder else NO_COPIES
+    last = prepare_run(run, recipe=recipe, digest=digest, copies_digest=copies.sha256)
+    counts = len(learning.files), len(copies.pixels), len(held_out.files)
+    logger.info("%s: %d films to learn from, %d of them in two copies, %d held out", recipe.name, *counts)
 
     seed_everything(recipe.seed, workers=True, verbose=False)
     net = PneumoniaNet(dropout=recipe.dropout, resolution_px=recipe.resolution_px)
-    if start_from:
-        net.load_state_dict(load_checkpoint(start_from / "best.ckpt").state_dict())
+    if start and goes_on:
+        net.load_state_dict(load_checkpoint(start / "best.ckpt").state_dict())
     else:
-        load_backbone(net, backbone_weights)
+        load_backbone(net, start)
     learner = Learner(net, recipe, _class_weights(learning) if recipe.class_weights else None)
     trainer = _trainer(recipe, run)
     try:
         trainer.fit(
             learner,
-            train_loader(learning, recipe),
+            train_loader(learning, recipe, copies),
             validation_loader(held_out, recipe),
             ckpt_path=last,
             weights_only=False,  # our own run folder's file; it holds the optimizer's and the callbacks' state
@@ -104,13 +116,15 @@ def train(
         raise ArtefactError(f"{last}: cannot go on from this checkpoint: {exc}") from exc
 
 
-def prepare_run(run: Path, *, recipe: Recipe, digest: str) -> Path | None:
+def prepare_run(run: Path, *, recipe: Recipe, digest: str, copies_digest: str = "") -> Path | None:
     """Write the run's `config.yaml`, or check that it is the same; return the checkpoint to go on from, if any.
 
     Raises:
         ArtefactError: the folder holds a run of another recipe or of other films.
     """
-    config = {"recipe": dataclasses.asdict(recipe), "data_sha256": digest}
+    config: dict[str, object] = {"recipe": dataclasses.asdict(recipe), "data_sha256": digest}
+    if copies_digest:
+        config["copies_sha256"] = copies_digest
     path = run / "config.yaml"
     if path.exists():
         if yaml.safe_load(path.read_text(encoding="utf-8")) != config:

@@ -6,6 +6,7 @@ import pytest
 
 from training import dataset
 from training.augment import Transform
+from training.copies import Copies
 from training.dataset import train_loader, validation_loader
 from training.films import DecodedFilms, FilmFile
 from training.recipe import Augmentation, Recipe
@@ -50,3 +51,10 @@ def test_consistency_gives_two_views_of_each_film() -> None:
     assert shown == {0: (1, 224, 224), 1: (2, 224, 224)}
     assert train_loader(learned, recipe).dataset[0][0].shape == (2, 224, 224)
     assert next(iter(validation_loader(learned, recipe)))[0].shape == (4, 1, 224, 224)
+
+
+def test_views_of_a_film_show_either_of_its_copies() -> None:
+    copies = Copies(pixels={1: np.full((224, 224), 99, dtype=np.uint8)}, sha256="")
+    shown = dataset.FilmDataset(films(10), lambda film: film, views=20, copies=copies)
+    assert {int(view[0, 0]) for view in shown[1][0]} == {10, 99}
+    assert {int(view[0, 0]) for view in shown[0][0]} == {10}

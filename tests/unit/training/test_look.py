@@ -54,7 +54,7 @@ def test_shading_changes_the_mean_but_not_the_detail() -> None:
 
 def test_marks_come_from_the_other_film_and_only_at_the_border() -> None:
     black, white = np.zeros((1, 64, 64), dtype=np.uint8), np.full((1, 64, 64), 255, dtype=np.uint8)
-    marked = [OtherMarks(white, corner=0.3, edge=0.1)(tensor(black[0])) for _ in range(40)]
+    marked = [OtherMarks(white, corner=0.3, edge=0.1, corners=0.5, edges=0.25)(tensor(black[0])) for _ in range(40)]
     assert all((one[:, 20:44, 20:44] == 0).all() for one in marked)
     seen = torch.stack(marked).amax(dim=0)[0]
     assert all(seen[row, column] == 255 for row in (0, -1) for column in (0, -1))
@@ -65,7 +65,11 @@ def test_mixing_leaves_its_argument_and_the_others_as_they_are() -> None:
     others = noise(0, 256, count=4)
     film = tensor(noise(0, 256, seed=2)[0])
     before, kept = film.clone(), others.copy()
-    for mix in (OtherLook(others), OtherShading(others, waves=4), OtherMarks(others, corner=0.3, edge=0.1)):
+    for mix in (
+        OtherLook(others),
+        OtherShading(others, waves=4),
+        OtherMarks(others, corner=0.3, edge=0.1, corners=0.5, edges=0.25),
+    ):
         changed = mix(film)
         assert changed.shape == film.shape
         assert changed.dtype == torch.uint8

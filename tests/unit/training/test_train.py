@@ -19,5 +19,5 @@ def test_start_from_a_run_that_held_out_other_films_is_refused(tmp_path: Path) -
     (start / "config.yaml").write_text(yaml.safe_dump(config))
     films = load_films(write_data_set(tmp_path / "data"))
     with pytest.raises(ArtefactError, match="held out other films than robust does"):
-        train(films, recipe=recipe, run=tmp_path / "run", backbone_weights=None, start_from=start)
+        train(films, recipe=recipe, run=tmp_path / "run", start=start)
     assert not (tmp_path / "run").exists()
