@@ -31,11 +31,20 @@ class Told:
     """JSON."""
 
 
+def log_odds(logits: npt.NDArray[np.float32], calibration: Calibration) -> npt.NDArray[np.float64]:
+    """Return the calibrated log odds (B,) of PNEUMONIA from logits (B, 2)."""
+    difference = logits[:, 1].astype(np.float64) - logits[:, 0]  # (B,)
+    return difference / calibration.temperature + calibration.bias
+
+
+def logistic(odds: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return the probabilities (B,), in [0, 1], of log odds (B,), without overflow."""
+    return 0.5 * (1.0 + np.tanh(0.5 * odds))
+
+
 def probabilities(logits: npt.NDArray[np.float32], calibration: Calibration) -> npt.NDArray[np.float64]:
     """Return p_pneumonia (B,) in [0, 1] from logits (B, 2)."""
-    difference = (logits[:, 1] - logits[:, 0]).astype(np.float64)  # (B,)
-    # The logistic function, without overflow.
-    return 0.5 * (1.0 + np.tanh(0.5 * (difference / calibration.temperature + calibration.bias)))
+    return logistic(log_odds(logits, calibration))
 
 
 def answer(p_pneumonia: float, facts: Facts, *, contract: ModelContract, point: OperatingPoint) -> Answer:

@@ -66,6 +66,11 @@ def of_same_class(labels: Labels, rng: np.random.Generator) -> Indices:
     return _drawn(labels, labels, rng)
 
 
+def of_any_class(labels: Labels, rng: np.random.Generator) -> Indices:
+    """Return any film (N,) for each of N labels, drawn at random: it says nothing of the class."""
+    return rng.integers(0, len(labels), len(labels))
+
+
 def _drawn(labels: Labels, wanted: Labels, rng: np.random.Generator) -> Indices:
     drawn = np.zeros(len(labels), dtype=np.int64)
     for label in np.unique(wanted):
@@ -180,6 +185,19 @@ CONTROLS: Mapping[str, Counterfactual] = {
     "close framing, look of the other class": partial(close_with_look, pairing=of_same_class),
 }
 """The same changes by films of the same class: what they cost without saying anything else of the class."""
+
+ACQUISITIONS: Mapping[str, Counterfactual] = {
+    "close framing": close,
+    "closer framing": closer,
+    "framing of another film": partial(framing, pairing=of_any_class),
+    "marks of another film": partial(marks, pairing=of_any_class),
+    "histogram of another film": partial(histogram, pairing=of_any_class),
+    "shading of another film": partial(shading, pairing=of_any_class),
+    "look of another film": partial(look, pairing=of_any_class),
+    "close framing, look of another film": partial(close_with_look, pairing=of_any_class),
+}
+"""The same changes whatever the class: films as other sites may take them. Calibration and thresholds are chosen on
+these; the counterfactuals above, which turn what is exchanged against the model, are for the judge alone."""
 
 
 def served(pixels: Pixels) -> Pixels:

@@ -1,8 +1,9 @@
 """python -m training.evaluate --data DIR_OR_CSV --out OUT [--model-store model_store]
 
 Scores every film under DIR with the shipped artefact, through the code that answers in the server, and writes
-OUT/metrics.json, OUT/predictions.csv and plots. Shares nothing with the training loop. Every number is computed from
-the four decimals that a client is served, so that predictions.csv gives the same.
+OUT/metrics.json, OUT/predictions.csv and plots. Shares nothing with the training loop. Decisions are of the four
+decimals that a client is served; ROC-AUC and calibration of the unrounded log odds, because many films round to 1.0000
+and would count as alike. predictions.csv has both.
 """
 
 import argparse
@@ -24,7 +25,7 @@ import numpy.typing as npt
 from handler.contract import ModelContract
 from handler.engine import Engine
 from handler.imaging import INPUT_PX, VERSION
-from handler.screening import answer, probabilities
+from handler.screening import answer, log_odds, logistic
 from training import metrics, plots
 from training.cli import run
 from training.errors import ArtefactError, DataError
@@ -81,8 +82,8 @@ class Shipped:
         return logits_of(self.engine, films.pixels)
 
     def score(self, films: DecodedFilms) -> Floats:
-        """Return p_pneumonia (N,), 0 to 1, of the films."""
-        return probabilities(self.logits(films), self.contract.calibration)
+        """Return the calibrated log odds (N,) of the films."""
+        return log_odds(self.logits(films), self.contract.calibration)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -91,11 +92,16 @@ class Served:
 
     labels: Labels
     """(N,)."""
-    p_pneumonia: Floats
-    """(N,), four decimals."""
+    log_odds: Floats
+    """(N,), calibrated, unrounded: what films are ranked by."""
     decisions: Mapping[str, Decisions]
     """By operating point, (N,): answered PNEUMONIA."""
     patients: tuple[str, ...]
+
+    @property
+    def p_pneumonia(self) -> Floats:
+        """The calibrated probabilities (N,), unrounded."""
+        return logistic(self.log_odds)
 
 
 def logits_of(engine: Engine, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
@@ -109,18 +115,18 @@ def serve(shipped: Shipped, films: DecodedFilms) -> Served:
     return answered(shipped.contract, films, shipped.score(films))
 
 
-def answered(contract: ModelContract, films: DecodedFilms, p_pneumonia: Floats) -> Served:
-    """Answer films of p_pneumonia (N,), 0 to 1, at every operating point of a contract."""
+def answered(contract: ModelContract, films: DecodedFilms, odds: Floats) -> Served:
+    """Answer films of calibrated log odds (N,) at every operating point of a contract."""
     told = {
         point.name: [
             answer(p, facts, contract=contract, point=point)
-            for p, facts in zip(p_pneumonia.tolist(), films.facts, strict=True)
+            for p, facts in zip(logistic(odds).tolist(), films.facts, strict=True)
         ]
         for point in contract.operating_points
     }
     return Served(
         labels=films.labels,
-        p_pneumonia=np.array([one.p_pneumonia for one in next(iter(told.values()))]),
+        log_odds=odds,
         decisions={name: np.array([one.prediction == LABELS[1] for one in answers]) for name, answers in told.items()},
         patients=tuple(file.patient for file in films.files),
     )
@@ -139,7 +145,7 @@ def measure(served: Served, thresholds: Mapping[str, float]) -> dict[str, Any]:
             for decisions in served.decisions.values()
         ]
         overall = (
-            metrics.roc_auc(served.labels, served.p_pneumonia, weights),
+            metrics.roc_auc(served.labels, served.log_odds, weights),
             metrics.ece(served.labels, served.p_pneumonia, weights),
         )
         return np.concatenate([overall, *of_points])
@@ -201,16 +207,16 @@ def write(out: Path, data: Path, films: DecodedFilms, served: Served, told: Mapp
     (out / "metrics.json").write_text(json.dumps(told, indent=2, allow_nan=False) + "\n", encoding="utf-8")
     root = data if data.is_dir() else data.parent
     rows = [
-        (_relative(file.path, root), LABELS[file.label], f"{p:.4f}")
-        for file, p in zip(films.files, served.p_pneumonia, strict=True)
+        (_relative(file.path, root), LABELS[file.label], f"{p:.4f}", f"{odds:.9g}")
+        for file, p, odds in zip(films.files, served.p_pneumonia, served.log_odds, strict=True)
     ]
-    _write_csv(out / "predictions.csv", ("path", "label", "p_pneumonia"), rows)
+    _write_csv(out / "predictions.csv", ("path", "label", "p_pneumonia", "log_odds"), rows)
     skipped = out / "skipped.csv"
     skipped.unlink(missing_ok=True)  # of an earlier run
     if films.skipped:
         _write_csv(skipped, ("path", "reason"), [(_relative(path, root), reason) for path, reason in films.skipped])
-    plots.roc(served.labels, served.p_pneumonia, told, out / "roc.png")
-    plots.precision_recall(served.labels, served.p_pneumonia, told, out / "precision_recall.png")
+    plots.roc(served.labels, served.log_odds, told, out / "roc.png")
+    plots.precision_recall(served.labels, served.log_odds, told, out / "precision_recall.png")
     plots.confusion(served.labels, served.decisions, told, out / "confusion.png")
     plots.reliability(served.labels, served.p_pneumonia, told, out / "reliability.png")
 

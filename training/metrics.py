@@ -85,8 +85,8 @@ def ece(labels: Labels, p: Floats, weights: Floats | None = None, *, bins: int =
 def log_loss(labels: Labels, p: Floats, weights: Floats | None = None) -> float:
     """Return the mean negative log-likelihood of the labels, in nats, 0 for certainty that was right.
 
-    Probabilities are served with four decimals: 0.0000 and 1.0000 count as the furthest that rounds to them, for one
-    wrong film would make the mean infinite.
+    Clients are served four decimals: what rounds to 0.0000 or 1.0000 counts as the furthest that does, for one film of
+    another label would weigh as much as all others together.
     """
     weights = np.ones(len(labels)) if weights is None else weights
     of_label = np.clip(np.where(labels == 1, p, 1.0 - p), 0.00005, 1.0)

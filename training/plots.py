@@ -29,10 +29,10 @@ _DARK = 0.6
 """Share above which a cell's text must be white."""
 
 
-def roc(labels: Labels, p: Floats, told: Mapping[str, Any], path: Path) -> None:
-    """Plot the ROC curve with the operating points; `told` is what `metrics.json` holds."""
+def roc(labels: Labels, scores: Floats, told: Mapping[str, Any], path: Path) -> None:
+    """Plot the ROC curve of scores (N,) with the operating points; `told` is what `metrics.json` holds."""
     figure, axes = _square()
-    false_positives, true_positives, _ = roc_curve(labels, p)
+    false_positives, true_positives, _ = roc_curve(labels, scores)
     low, high = told["ci95"]["roc_auc"]
     axes.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle=":", label="chance")
     axes.plot(
@@ -47,10 +47,10 @@ def roc(labels: Labels, p: Floats, told: Mapping[str, Any], path: Path) -> None:
     _save(figure, path)
 
 
-def precision_recall(labels: Labels, p: Floats, told: Mapping[str, Any], path: Path) -> None:
+def precision_recall(labels: Labels, scores: Floats, told: Mapping[str, Any], path: Path) -> None:
     """Plot precision over recall of PNEUMONIA, with the operating points and the share that chance would reach."""
     figure, axes = _square()
-    precisions, recalls, _ = precision_recall_curve(labels, p)
+    precisions, recalls, _ = precision_recall_curve(labels, scores)
     share = float(labels.mean())
     axes.axhline(share, color=GREY, linewidth=1, linestyle=":", label=f"chance: {share:.0%} of films are PNEUMONIA")
     axes.plot(recalls, precisions, color=BLUE, drawstyle="steps-post", label="precision over recall")

@@ -10,6 +10,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
+from handler.screening import logistic
 from training.cli import run
 from training.errors import DataError
 from training.evaluate import Shipped
@@ -57,7 +58,7 @@ def expected(shipped: Shipped, folder: Path) -> dict[str, Any]:
         "model_version": shipped.contract.model_version,
         "films": [
             {"file": file.path.name, "label": LABELS[file.label], "p_pneumonia": round(p, 4)}
-            for file, p in zip(films.files, shipped.score(films).tolist(), strict=True)
+            for file, p in zip(films.files, logistic(shipped.score(films)).tolist(), strict=True)
         ],
     }
 

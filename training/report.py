@@ -122,7 +122,7 @@ def write(out: Path, answers: Answers, told: dict[str, Any]) -> None:
     for name, content in told.items():
         (out / f"{name}.json").write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
     fitted, crossfitted = answers.fitted, answers.crossfitted
-    plots.roc(fitted.labels, fitted.p_pneumonia, told["validation"], out / PLOTS[0])
+    plots.roc(fitted.labels, fitted.log_odds, told["validation"], out / PLOTS[0])
     # What the shipped calibration is on the films that it was fitted on would flatter it.
     ece = {"ece": told["crossfit"]["ece"]["value"]}
     plots.reliability(crossfitted.labels, crossfitted.p_pneumonia, ece, out / PLOTS[1])

@@ -1,17 +1,19 @@
 """The measures of the report on the films that a run held out, in the shapes that its JSON files hold."""
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from training.calibrate import chosen, share
+from training.calibrate import acquired_logits, chosen, share
 from training.corruptions import CORRUPTIONS, SEVERITIES, corrupted, with_detail_swapped
+from training.counterfactuals import ACQUISITIONS
 from training.evaluate import Served, Shipped, measure, serve
 from training.films import LABELS, DecodedFilms
-from training.metrics import Floats, Labels, rates, roc_auc
+from training.metrics import Floats, Labels, ece, rates, roc_auc
 from training.site import FOLDS, cross_fit, predictive_values
 
 PREVALENCES = (0.01, 0.05, 0.1, 0.2, 0.4, 0.62, 0.74)
@@ -27,6 +29,8 @@ class Answers:
     """By the shipped contract, which was chosen on these very films."""
     crossfitted: Served
     """By calibrations and thresholds that were chosen in the same way without the patient."""
+    acquired: Mapping[str, Served]
+    """The same under each acquisition."""
 
 
 def answer_all(shipped: Shipped, films: DecodedFilms) -> Answers:
@@ -35,10 +39,15 @@ def answer_all(shipped: Shipped, films: DecodedFilms) -> Answers:
     Raises:
         DataError: they are too few.
     """
+    logits = acquired_logits(shipped.engine, films)
+    crossfitted = [
+        cross_fit(films, logits, judged=judged, chooser=chosen, folds=FOLDS) for judged in logits.transpose(1, 0, 2)
+    ]
     return Answers(
         films=films,
         fitted=serve(shipped, films),
-        crossfitted=cross_fit(films, shipped.logits(films), chooser=chosen, folds=FOLDS),
+        crossfitted=crossfitted[0],
+        acquired=dict(zip(ACQUISITIONS, crossfitted[1:], strict=True)),
     )
 
 
@@ -49,6 +58,7 @@ def measures(shipped: Shipped, answers: Answers) -> dict[str, Any]:
     return {
         "validation": measure(answers.fitted, thresholds),
         "crossfit": crossfit(answers.crossfitted, crossfitted),
+        "acquisitions": acquisitions(answers),
         "subgroups": subgroups(answers),
         "robustness": robustness(shipped, answers),
         "prevalence": predictive_values(crossfitted, prevalences=PREVALENCES),
@@ -77,6 +87,26 @@ def crossfit(served: Served, measured: dict[str, Any]) -> dict[str, Any]:
             for name, decided in served.decisions.items()
         },
     }
+
+
+def acquisitions(answers: Answers) -> list[dict[str, Any]]:
+    """Return what cross-fitted answers are worth as the films are and under each acquisition: a row each."""
+    return [
+        {
+            "films": name,
+            "roc_auc": round(roc_auc(served.labels, served.log_odds), 6),
+            "ece": round(ece(served.labels, served.p_pneumonia), 6),
+            "operating_points": {
+                point: {
+                    "sensitivity": _share(decided[served.labels == 1]),
+                    "specificity": _share(~decided[served.labels == 0]),
+                    "accuracy": _share(decided == (served.labels == 1)),
+                }
+                for point, decided in served.decisions.items()
+            },
+        }
+        for name, served in {"as they are": answers.crossfitted, **answers.acquired}.items()
+    ]
 
 
 def subgroups(answers: Answers) -> dict[str, Any]:
@@ -154,7 +184,7 @@ def _robustness_row(corruption: str, severity: str, before: Served, after: Serve
     return {
         "corruption": corruption,
         "severity": severity,
-        "roc_auc": round(roc_auc(after.labels, after.p_pneumonia), 6),
+        "roc_auc": round(roc_auc(after.labels, after.log_odds), 6),
         "mean_change": round(float(np.abs(after.p_pneumonia - before.p_pneumonia).mean()), 6),
         "operating_points": points,
     }

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from handler.contract import Interval, ModelContract
-from handler.screening import probabilities
+from handler.screening import log_odds, logistic, probabilities
 from training.calibrate import Choice, Logits, balanced_threshold, fit_calibration, rule_out_threshold, share
 from training.errors import DataError
 from training.evaluate import Served
@@ -118,33 +118,41 @@ def folds_for(films: DecodedFilms) -> int:
     return min(FOLDS, *map(len, patients))
 
 
-def cross_fit(films: DecodedFilms, logits: Logits, *, chooser: Chooser, folds: int, seed: int = 0) -> Served:
+def cross_fit(
+    films: DecodedFilms,
+    logits: Logits,
+    *,
+    chooser: Chooser,
+    folds: int,
+    judged: Logits | None = None,
+) -> Served:
     """Return what clients would be told of films (N,), each by a choice made without its patient.
 
     Args:
         films: the films to judge.
-        logits: theirs, (N, 2).
+        logits: theirs, (N, 2), or as many as the chooser takes, (N, A, 2).
+        judged: those that are judged, (N, 2), where they are others.
         chooser: makes a choice from logits and labels of some films; every choice has the same operating points.
         folds: how many parts the patients are split into.
-        seed: of the split.
 
     Raises:
         DataError: a class has fewer patients than folds, or all its films are of so few that a part has none.
     """
-    labels = films.labels
-    p_pneumonia = np.zeros(len(labels))
+    labels, judged = films.labels, logits if judged is None else judged
+    odds = np.zeros(len(labels))
     decisions: dict[str, Decisions] = defaultdict(lambda: np.zeros(len(labels), dtype=bool))
     for fold in range(folds):
-        chosen_on, judged_on = split_by_patient(films, folds=folds, fold=fold, seed=seed)
+        chosen_on, judged_on = split_by_patient(films, folds=folds, fold=fold, seed=0)
         if len(set(labels[chosen_on].tolist())) < len(LABELS):
             raise DataError("the films of a class are of too few patients to choose on some and judge on others")
         choice = chooser(logits[chosen_on], labels[chosen_on])
-        p_pneumonia[judged_on] = probabilities(logits[judged_on], choice.calibration).round(4)
+        odds[judged_on] = log_odds(judged[judged_on], choice.calibration)
+        p_pneumonia = logistic(odds[judged_on]).round(4)
         for name, threshold in choice.thresholds.items():
-            decisions[name][judged_on] = p_pneumonia[judged_on] >= threshold
+            decisions[name][judged_on] = p_pneumonia >= threshold
     return Served(
         labels=labels,
-        p_pneumonia=p_pneumonia,
+        log_odds=odds,
         decisions=dict(decisions),
         patients=tuple(file.patient for file in films.files),
     )

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from handler.contract import ModelContract
-from handler.screening import probabilities
+from handler.screening import log_odds, probabilities
 from training import evaluate, plots, site_report
 from training.calibrate import Choice, Logits
 from training.cli import run
@@ -90,7 +90,7 @@ def examine(
         DataError: the films are of too few patients.
     """
     p_pneumonia = probabilities(logits, contract.calibration)
-    shipped = answered(contract, films, p_pneumonia)
+    shipped = answered(contract, films, log_odds(logits, contract.calibration))
     chooser = partial(choose, sensitivity=sensitivity)
     choice = chooser(logits, films.labels)
     fitted = cross_fit(films, logits, chooser=chooser, folds=folds)

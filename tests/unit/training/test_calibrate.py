@@ -9,6 +9,7 @@ from training.calibrate import (
     SENSITIVITY_LOW,
     _version,
     balanced_threshold,
+    chosen,
     fit_calibration,
     operating_point,
     rule_out_threshold,
@@ -54,6 +55,35 @@ def test_rule_out_for_a_lower_sensitivity_is_higher() -> None:
     labels = np.array([1] * 500 + [0] * 200)
     point = operating_point("rule_out", rule_out_threshold(p, labels, low=0.9), p, labels)
     assert 0.9 <= point.sensitivity.low < 0.91
+
+
+def under_acquisitions(*shifts: float, films: int = 1000) -> tuple[np.ndarray, np.ndarray]:
+    """Return logits (N, A, 2) and labels (N,): each acquisition moves every film's log odds by its shift."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(films) % 2
+    difference = rng.normal(np.where(labels, 4.0, -4.0), 2.0)[:, None] + np.array(shifts)
+    return np.stack([np.zeros_like(difference), difference], axis=2).astype(np.float32), labels
+
+
+def test_rule_out_reaches_its_sensitivity_under_every_acquisition() -> None:
+    logits, labels = under_acquisitions(0.0, -2.0, 1.0)
+    choice = chosen(logits, labels)
+    sensitivities = []
+    for one in logits.transpose(1, 0, 2):
+        p = probabilities(one, choice.calibration)
+        point = operating_point("rule_out", choice.thresholds["rule_out"], p, labels)
+        assert point.sensitivity.low >= SENSITIVITY_LOW
+        sensitivities.append(point.sensitivity.value)
+    alone = chosen(logits[:, :1], labels)
+    p = probabilities(logits[:, 1], alone.calibration)
+    assert operating_point("rule_out", alone.thresholds["rule_out"], p, labels).sensitivity.low < SENSITIVITY_LOW
+    assert sensitivities[1] == min(sensitivities)
+
+
+def test_calibration_is_of_all_acquisitions_together() -> None:
+    logits, labels = under_acquisitions(0.0, 3.0)
+    both, first = chosen(logits, labels).calibration, chosen(logits[:, :1], labels).calibration
+    assert both.bias < first.bias - 0.3
 
 
 def test_targets_inside_0_and_1_keep_separable_films_uncertain() -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.special import logit
 from sklearn.metrics import roc_auc_score
 
 from handler.contract import ModelContract
@@ -70,9 +71,18 @@ def test_metrics_follow_from_the_predictions(
     rows = predictions(tmp_path / "out")
     labels = np.array([row["label"] == "PNEUMONIA" for row in rows])
     p = np.array([float(row["p_pneumonia"]) for row in rows])
-    assert told["roc_auc"] == pytest.approx(roc_auc_score(labels, p), abs=1e-6)
+    odds = np.array([float(row["log_odds"]) for row in rows])
+    assert (1 / (1 + np.exp(-odds))).round(4) == pytest.approx(p)
+    assert told["roc_auc"] == pytest.approx(roc_auc_score(labels, odds), abs=1e-6)
     assert told["operating_points"]["balanced"]["sensitivity"] == pytest.approx((p[labels] >= 0.5).mean(), abs=1e-6)
     assert told["operating_points"]["rule_out"]["specificity"] == pytest.approx((p[~labels] < 0.2).mean(), abs=1e-6)
+
+
+def test_films_that_round_alike_are_ranked() -> None:
+    labels, odds = np.array([0, 1] * 10), np.linspace(12, 20, 20)  # all of them p = 1.0000
+    certain = Served(labels=labels, log_odds=odds, decisions={}, patients=tuple(map(str, range(20))))
+    assert set(certain.p_pneumonia.round(4)) == {1.0}
+    assert measure(certain, {})["roc_auc"] == pytest.approx(roc_auc_score(labels, odds), abs=1e-6)
 
 
 def test_predictions_are_the_server_s_with_relative_paths(
@@ -159,7 +169,7 @@ def served() -> Served:
     p = np.array([0.1, 0.2, 0.3, 0.6, 0.7, 0.9, 0.95, 0.99])
     return Served(
         labels=np.array([0, 0, 0, 0, 1, 1, 1, 1]),
-        p_pneumonia=p,
+        log_odds=logit(p),
         decisions={"all": p >= 0.05, "none": p >= 0.999},
         patients=("a", "a", "b", "c", "d", "d", "d", "e"),
     )

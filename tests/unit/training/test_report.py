@@ -14,6 +14,7 @@ from tests.networks import lively_network, save_checkpoint
 from training import report, report_measures
 from training.calibrate import chosen
 from training.corruptions import CORRUPTIONS
+from training.counterfactuals import ACQUISITIONS
 from training.errors import ArtefactError
 from training.export import save_weights
 from training.films import data_digest
@@ -65,7 +66,7 @@ def told(out: Path, name: str) -> Any:
 
 
 def test_report_and_small_plots_are_written(out: Path) -> None:
-    names = ["confounders", "crossfit", "prevalence", "report", "robustness", "subgroups", "validation"]
+    names = ["acquisitions", "confounders", "crossfit", "prevalence", "report", "robustness", "subgroups", "validation"]
     assert sorted(path.stem for path in out.glob("*.json")) == names
     assert all((out / name).stat().st_size < 60_000 for name in ("roc.png", "reliability.png"))
 
@@ -150,3 +151,10 @@ def test_model_of_another_run_is_refused(places: dict[str, Path], tmp_path: Path
     report.require_same_model(places["store"], places["run"])
     with pytest.raises(ArtefactError, match="store: holds another model than that of"):
         report.require_same_model(places["store"], other)
+
+
+def test_acquisitions_begin_with_the_films_as_they_are(out: Path) -> None:
+    rows, crossfit = told(out, "acquisitions"), told(out, "crossfit")
+    assert [row["films"] for row in rows] == ["as they are", *ACQUISITIONS]
+    assert rows[0]["operating_points"] == crossfit["operating_points"]
+    assert rows[0]["roc_auc"] == crossfit["roc_auc"]["value"]

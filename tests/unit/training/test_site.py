@@ -3,6 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.special import logit
 
 from handler.contract import Calibration
 from handler.imaging import Facts
@@ -144,7 +145,7 @@ def served(labels: list[int], p: list[float]) -> Served:
     probability = np.array(p)
     return Served(
         labels=np.array(labels),
-        p_pneumonia=probability,
+        log_odds=logit(probability),
         decisions={"rule_out": probability >= 0.2},
         patients=tuple(str(index) for index in range(len(p))),
     )

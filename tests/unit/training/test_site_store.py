@@ -3,6 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.special import logit
 
 from handler.contract import Calibration, ModelContract
 from tests.films import grey, jpeg
@@ -16,7 +17,7 @@ from training.site_store import check_request, site_contract, write_store
 CHOICE = Choice(calibration=Calibration(temperature=2.0, bias=-1.0), thresholds={"rule_out": 0.3, "balanced": 0.6})
 JUDGED = Served(
     labels=np.array([0, 0, 1, 1]),
-    p_pneumonia=np.array([0.1, 0.4, 0.5, 0.9]),
+    log_odds=logit([0.1, 0.4, 0.5, 0.9]),
     decisions={"rule_out": np.array([False, True, True, True]), "balanced": np.array([False, False, False, True])},
     patients=("a", "b", "c", "d"),
 )
