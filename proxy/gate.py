@@ -69,7 +69,8 @@ class Gate:
         self._waiting: deque[_Ticket] = deque()
         self._requests: dict[asyncio.Task[None], list[_Ticket]] = {}
         """What is in TorchServe, and the films in it."""
-        self._last_answer = 0.0
+        self.last_answer = 0.0
+        """When TorchServe last answered something, a refusal included; of the loop's clock."""
         self._closed: str | None = None
 
     def require_room(self) -> None:
@@ -103,7 +104,7 @@ class Gate:
 
     def answered(self) -> None:
         """Notes that TorchServe answered something: it is not stalled."""
-        self._last_answer = asyncio.get_running_loop().time()
+        self.last_answer = asyncio.get_running_loop().time()
 
     def resize(self, workers: int) -> None:
         """Lets in as much as keeps so many workers busy."""
@@ -130,7 +131,7 @@ class Gate:
         """Gives up the films whose time is over at `now`."""
 
         def over(arrival: float) -> bool:
-            stalled = now - max(arrival, self._last_answer) > self._stall_s
+            stalled = now - max(arrival, self.last_answer) > self._stall_s
             return stalled or now - arrival > PATIENCE * self._stall_s
 
         self._give_up(over, UnavailableError("TorchServe gave no answer in time", code="timeout"))

@@ -20,6 +20,9 @@ for 800 films of the largest size to arrive at once. Untouched, they cost nothin
 SMALLEST_HELD_BYTES = 65_536
 """A request takes at least a read buffer, however small its film."""
 
+WIPED_BYTES = 4096
+"""How much of a film is wiped when it gets no answer: more than what any format is known by."""
+
 RETURNED_BYTES = 2**20
 """The memory of a film from this size on is given back to the system; that of smaller ones is used again at once."""
 
@@ -77,6 +80,11 @@ class Film:
         self._map[begin:end] = piece
         self.size += len(piece)
 
+    def wipe(self) -> None:
+        """Wipes its beginning: a worker that has yet to read it finds no film there, and spends no time on it."""
+        count = min(self.size, WIPED_BYTES)
+        self._map[self.start : self.start + count] = bytes(count)
+
     def __bytes__(self) -> bytes:
         return self._map[self.start : self.start + self.size]
 
@@ -133,8 +141,10 @@ class FilmMemory:
         It counts as held by what has arrived, not by `size`: else a few clients that announce large films, or send
         without saying how much, and take their time, would shut out all others.
 
-        A film that was given up may still be named in a request that TorchServe has. Its place is free all the same:
-        whatever a worker reads there, the answer reaches nobody.
+        A film that was given up may still be named in a request that TorchServe has, which drops no request. It is
+        wiped: else workers that come back would first screen, for nobody, all that was given up while they were gone,
+        and let new films wait. Its place is free all the same: whatever a worker reads there, the answer reaches
+        nobody.
 
         Raises:
             SaturatedError: Too many bytes are held, or there is no gap so large.
@@ -143,6 +153,9 @@ class FilmMemory:
         try:
             film.hold(SMALLEST_HELD_BYTES)
             yield film
+        except BaseException:
+            film.wipe()
+            raise
         finally:
             self._allowance.left += film.held
             self._films.remove(film)

@@ -124,8 +124,8 @@ class Prober:
             async with asyncio.timeout(self._timeout_s):
                 await self._try_film()
         except (ProxyError, TimeoutError) as exc:
-            # Busy is not dead: where films are answered meanwhile, the probe only queued behind them.
-            if self._readiness.last_success < began or isinstance(exc, ProbeError):
+            # Busy is not dead: where films are answered meanwhile, or refused, the probe queued behind them.
+            if self._readiness.gate.last_answer < began or isinstance(exc, ProbeError):
                 self._readiness.failed(str(exc) or "TorchServe gave no answer in time")
         else:
             self._readiness.succeeded()

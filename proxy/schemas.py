@@ -39,5 +39,6 @@ class FilmForm(BaseModel):
     """The form that carries a film."""
 
     file: bytes = Field(
-        description="A chest X-ray as JPEG, PNG or DICOM.", json_schema_extra={"format": "binary", "type": "string"}
+        description="A chest X-ray as JPEG, PNG, JPEG 2000 or DICOM.",
+        json_schema_extra={"format": "binary", "type": "string"},
     )

@@ -15,11 +15,11 @@ from proxy.torchserve import TorchServe
 logger = logging.getLogger(__name__)
 
 POLL_S = 0.1
-"""How often a starting TorchServe is asked whether it has come up."""
+"""How often a starting TorchServe is asked whether it has come up, and a running one at most."""
 
 WATCH_S = 0.75
-"""How often predictions are tried when none succeeded by themselves; well below the stall time of `proxy/gate.py`, so
-that a slow film is waited for as long as another worker answers."""
+"""So long after the last prediction another is tried; well below the stall time of `proxy/gate.py`, so that a slow film
+is waited for as long as another worker answers."""
 
 RECOVERY_WATCH_S = 0.25
 """The same while the service is unavailable."""
@@ -89,8 +89,7 @@ class Supervisor:
             logger.warning("%s. Its last lines:\n%s", reason, torchserve.tail)
         finally:
             duty.cancel()
-            with suppress(asyncio.CancelledError, ProxyError):
-                await duty
+            await asyncio.gather(duty, return_exceptions=True)  # whatever it raised, TorchServe must not stay behind
             await torchserve.stop()
             await end
 
@@ -138,12 +137,16 @@ class Supervisor:
     async def _watch(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
-            await asyncio.sleep(WATCH_S if self._readiness.ready else RECOVERY_WATCH_S)
+            if self._readiness.ready:
+                # From the last prediction on, not from the last look: who asks later leaves a slow film's neighbours
+                # less time to answer before it is taken for stalled.
+                await asyncio.sleep(max(POLL_S, self._readiness.last_success + WATCH_S - loop.time()))
+            else:
+                await asyncio.sleep(RECOVERY_WATCH_S)
+            if not self._readiness.ready or loop.time() - self._readiness.last_success >= WATCH_S:
+                await self._prober.probe()
             with suppress(ProxyError):  # the probe tells what it means
                 await self._count_workers()
-            if self._readiness.ready and loop.time() - self._readiness.last_success < WATCH_S / 2:
-                continue
-            await self._prober.probe()
             if not self._readiness.ready and loop.time() - self._readiness.since > RESTART_AFTER_S:
                 logger.warning("no prediction for %.0f s", RESTART_AFTER_S)
                 return

@@ -1,6 +1,7 @@
 """Runs `python -m proxy` as its users do, on ports of its own, and makes sure that it leaves nothing behind."""
 
 import os
+import random
 import shutil
 import signal
 import socket
@@ -9,7 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,20 +27,35 @@ PORTS = (
     "GRPC_MANAGEMENT_PORT",
 )
 
+LOWEST_PORT = 10_000
+"""Well-known services listen below."""
+
 START_TIMEOUT_S = 90.0
 STOP_TIMEOUT_S = 40.0
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on; all held at once so that no two are the same."""
-    sockets = [socket.socket() for _ in range(count)]
+    """Ports that nobody listens on, and that the system gives to no connection before the service binds them.
+
+    It gives connections any port of its range for them, and a service that starts anew wants the same ports again.
+    """
+    ports: list[int] = []
+    candidates = list(range(LOWEST_PORT, _lowest_of_connections()))
+    random.shuffle(candidates)
+    while len(ports) < count:
+        with socket.socket() as trial, suppress(OSError):  # taken
+            trial.bind(("127.0.0.1", candidates[-1]))
+            ports.append(candidates[-1])
+        candidates.pop()
+    return ports
+
+
+def _lowest_of_connections() -> int:
     try:
-        for trial in sockets:
-            trial.bind(("127.0.0.1", 0))
-        return [int(trial.getsockname()[1]) for trial in sockets]
-    finally:
-        for trial in sockets:
-            trial.close()
+        lowest = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    except OSError:  # no Linux
+        lowest = 0
+    return lowest if lowest > 2 * LOWEST_PORT else 32_768  # the usual one, and as good as any
 
 
 def wait_for(condition: Callable[[], Any], timeout_s: float, what: str) -> None:

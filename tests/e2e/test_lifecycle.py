@@ -111,7 +111,21 @@ class TestFailure:
                 os.kill(pid, signal.SIGCONT)
 
     def test_slow_film_is_answered_while_another_worker_is_free(self, stub_service: Service) -> None:
-        assert stub_service.predict(b"sleep 3 seconds").status_code == 200
+        response = stub_service.predict(b"sleep 3 seconds")
+        assert response.status_code == 200, response.text + stub_service.output
+
+    def test_recovered_workers_lose_no_time_on_films_that_were_given_up(self, stub_service: Service) -> None:
+        count = 8  # two with the workers, two in TorchServe's queue, and four that follow them in one request
+        with ThreadPoolExecutor(count) as pool:
+            films = [pool.submit(stub_service.predict, b"sleep 3 seconds") for _ in range(count)]
+            time.sleep(0.5)
+            for pid in stub_service.workers():
+                os.kill(pid, signal.SIGKILL)
+            assert {film.result().status_code for film in films} == {503}
+        wait_for(stub_service.healthy, START_TIMEOUT_S, "recovery")
+        wait_for(lambda: len(stub_service.ready_workers()) == 2, START_TIMEOUT_S, "both workers")
+        response = stub_service.predict(b"sleep 3 seconds")  # on one worker, so that the other has to be free
+        assert response.status_code == 200, response.text + stub_service.output
 
     def test_death_of_the_jvm_is_said_at_once_and_mended(self, stub_service: Service) -> None:
         film: Future[requests.Response] = Future()

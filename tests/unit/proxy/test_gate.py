@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
+from proxy import gate as module
 from proxy.client import Answer
 from proxy.errors import RequestError, UnavailableError, UpstreamError
 from proxy.gate import BATCH_BYTES, PATIENCE, Gate
@@ -226,20 +227,22 @@ async def test_request_goes_on_while_one_of_its_films_is_waited_for(
 async def test_films_wait_on_while_others_are_answered(gate: Gate, memory: FilmMemory, torchserve: TorchServe) -> None:
     films = crowd(gate, memory, 4)
     await settle()
-    now = asyncio.get_running_loop().time()
-    gate._last_answer = now + STALL_S
-    gate.sweep(now + STALL_S + 0.1)
+    arrived = asyncio.get_running_loop().time()
+    await asyncio.sleep(0.05)
+    gate.answered()
+    gate.sweep(arrived + STALL_S + 0.04)
     await settle()
     torchserve.leave.set()
     assert await asyncio.gather(*films) == ["answered"] * 4
 
 
-async def test_no_film_waits_for_ever(gate: Gate, memory: FilmMemory) -> None:
+async def test_no_film_waits_for_ever(memory: FilmMemory, torchserve: TorchServe) -> None:
+    gate = Gate(torchserve.screen, workers=1, batch_films=1, queue_limit=1, stall_s=0.02)
     films = crowd(gate, memory, 1)
     await settle()
-    late = asyncio.get_running_loop().time() + PATIENCE * STALL_S + 0.1
-    gate._last_answer = late
-    gate.sweep(late)
+    await asyncio.sleep(PATIENCE * 0.02 + 0.01)
+    gate.answered()
+    gate.sweep(asyncio.get_running_loop().time())
     assert (await films[0]).startswith("timeout")
 
 
@@ -317,18 +320,23 @@ async def queue(gate: Gate, memory: FilmMemory, sizes: Sequence[int]) -> list["a
     return films
 
 
+@pytest.fixture
+def one_request_a_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "REQUESTS_PER_WORKER", 1)
+
+
 def closed_behind(slow: SlowTorchServe, batch_films: int = 4) -> Gate:
     """A gate that lets nothing through yet, so that films gather."""
     return Gate(slow.screen, workers=0, batch_films=batch_films, queue_limit=100, stall_s=STALL_S)
 
 
+@pytest.mark.usefixtures("one_request_a_worker")
 async def test_deferred_films_go_again_in_their_order_before_later_ones(
     memory: FilmMemory, slow: SlowTorchServe
 ) -> None:
     gate = closed_behind(slow)
     films = await queue(gate, memory, [1, 2, 3, 4, 5, 6])
-    gate._slots = 1
-    gate._send()
+    gate.resize(1)
     await settle()
     while slow.waiting:
         await slow.answer()
@@ -336,16 +344,17 @@ async def test_deferred_films_go_again_in_their_order_before_later_ones(
     assert await asyncio.gather(*films) == ["answered"] * 6
 
 
+@pytest.mark.usefixtures("one_request_a_worker")
 async def test_deferred_films_are_not_overtaken_by_younger_deferred_ones(
     memory: FilmMemory, slow: SlowTorchServe
 ) -> None:
     """Else a film could be deferred for ever."""
     gate = closed_behind(slow, batch_films=3)
     films = await queue(gate, memory, [1, 2, 3, 4, 5, 6])
-    gate.resize(1)
+    gate.resize(2)
     await settle()
     assert slow.requests == [[1, 2, 3], [4, 5, 6]]
-    gate._slots = 1  # a worker is gone: what is deferred gathers
+    gate.resize(1)  # a worker is gone: what is deferred gathers
     await slow.answer(0)
     await slow.answer(0)
     assert slow.requests[2:] == [[2, 3, 5]]
@@ -370,22 +379,21 @@ async def test_no_film_is_deferred_for_ever_however_many_follow(memory: FilmMemo
     assert await asyncio.gather(*films) == ["answered"] * len(films)
 
 
+@pytest.mark.usefixtures("one_request_a_worker")
 @pytest.mark.parametrize("when", ["in the request", "put back"])
 async def test_deferred_film_that_was_left_is_not_sent_again(
     memory: FilmMemory, slow: SlowTorchServe, when: str
 ) -> None:
     gate = closed_behind(slow)
     films = await queue(gate, memory, [1, 2, 3])
-    gate._slots = 1
-    gate._send()
+    gate.resize(1)
     await settle()
     if when == "put back":
-        gate._slots = 0
+        gate.resize(0)
         await slow.answer()
     films[1].cancel()
     await settle()
-    gate._slots = 1
-    gate._send()
+    gate.resize(1)
     await settle()
     while slow.waiting:
         await slow.answer()
@@ -393,24 +401,23 @@ async def test_deferred_film_that_was_left_is_not_sent_again(
     assert [films[0].result(), films[2].result()] == ["answered"] * 2
 
 
+@pytest.mark.usefixtures("one_request_a_worker")
 @pytest.mark.parametrize("when", ["in the request", "put back"])
 async def test_deferred_film_is_answered_when_the_gate_closes(
     memory: FilmMemory, slow: SlowTorchServe, when: str
 ) -> None:
     gate = closed_behind(slow)
     films = await queue(gate, memory, [1, 2])
-    gate._slots = 1
-    gate._send()
+    gate.resize(1)
     await settle()
     if when == "put back":
-        gate._slots = 0
+        gate.resize(0)
         await slow.answer()
     gate.close("it died")
     if when == "in the request":
         await slow.answer()
     gate.open()
-    gate._slots = 1
-    gate._send()
+    gate.resize(1)
     await settle()
     first, second = await asyncio.gather(*films)
     assert first == ("answered" if when == "put back" else "unavailable: it died")

@@ -1,14 +1,18 @@
+import asyncio
 import mmap
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from handler import film_memory
+from handler.errors import UnsupportedFormat
+from handler.formats.registry import open_film
 from proxy import client, memory
 from proxy.errors import SettingsError, UnavailableError
-from proxy.memory import FilmMemory
+from proxy.memory import Film, FilmMemory
 
 PAGE = mmap.PAGESIZE
 HELD = 200_000
@@ -71,10 +75,12 @@ def test_small_film_counts_as_a_read_buffer(films: FilmMemory) -> None:
         pass
 
 
-def test_film_without_a_gap_is_refused(films: FilmMemory, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(films, "_size", HELD)
+def test_film_without_a_gap_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "SLACK", 1)
+    films = FilmMemory(HELD)
     with films.place(PAGE), pytest.raises(UnavailableError, match="too many"), films.place(HELD - PAGE + 1):
         pass
+    films.close()
 
 
 def test_kept_film_stays(films: FilmMemory) -> None:
@@ -89,6 +95,14 @@ def test_memory_beyond_all_addresses_is_a_bad_setting() -> None:
         FilmMemory(1 << 56)
 
 
+def given_up(films: FilmMemory, content: bytes, reason: BaseException) -> Film:
+    """Returns a film that had a place and got no answer, for this reason."""
+    with suppress(type(reason)), films.place(len(content)) as film:
+        film.append(content)
+        raise reason
+    return film
+
+
 @pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="films travel where there is no anonymous shared file")
 class TestShared:
     """Linux: workers read the same memory."""
@@ -100,6 +114,24 @@ class TestShared:
             second.append(b"second" * 700)
             named = b"\n".join([second.reference, first.reference])
             assert film_memory.FilmMemory(Path(films.path)).films(named) == [b"second" * 700, b"first"]
+
+    @pytest.mark.parametrize("size", [5, 9 * PAGE])
+    @pytest.mark.parametrize("reason", [UnavailableError("given up"), asyncio.CancelledError()])
+    def test_film_that_gets_no_answer_is_no_film_to_a_worker_that_reads_it_later(
+        self, films: FilmMemory, size: int, reason: BaseException
+    ) -> None:
+        assert films.path is not None
+        film = given_up(films, b"\xff\xd8" + b"x" * (size - 2), reason)
+        (later,) = film_memory.FilmMemory(Path(films.path)).films(film.reference)
+        assert len(later) == size
+        with pytest.raises(UnsupportedFormat):
+            open_film(later)
+
+    def test_film_that_is_given_up_leaves_its_neighbour(self, films: FilmMemory) -> None:
+        with films.place(PAGE) as kept:
+            kept.append(b"x" * PAGE)
+            given_up(films, b"y", UnavailableError("given up"))
+            assert bytes(kept) == b"x" * PAGE
 
     def test_both_rooms_mean_the_same(self) -> None:
         assert client.REFERENCES == film_memory.CONTENT_TYPE

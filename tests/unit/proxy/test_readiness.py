@@ -146,6 +146,12 @@ async def test_busy_is_not_dead_but_wrong_is_wrong(bench: Bench, how: str, ready
     assert bench.readiness.ready is ready
 
 
+async def test_refusals_are_a_sign_of_life_too(bench: Bench) -> None:
+    asyncio.get_running_loop().call_later(0.1, bench.gate.answered)  # as where TorchServe answers 422
+    await fail(bench, "no answer")
+    assert bench.readiness.ready
+
+
 async def test_probes_at_the_same_time_are_one(bench: Bench) -> None:
     await asyncio.gather(*(bench.prober.probe() for _ in range(10)))
     await bench.prober.probe()

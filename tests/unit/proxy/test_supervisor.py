@@ -54,6 +54,7 @@ class Bench:
         )
         self.runs: list[FakeTorchServe] = []
         self.fault: ProxyError | None = None
+        self.our_fault: Exception | None = None
         self.scaled: list[int] = []
         self.workers = 1
         self.works = True
@@ -82,6 +83,8 @@ class Bench:
             raise ProbeError("wrong answer")
 
     async def probe(self) -> None:
+        if self.our_fault is not None:
+            raise self.our_fault
         if self.works:
             self.readiness.succeeded()
         else:
@@ -201,6 +204,16 @@ async def test_short_trouble_is_left_to_torchserve(bench: Bench) -> None:
     await until(lambda: bench.readiness.ready)
     assert len(bench.runs) == 1
     await end(task)
+
+
+async def test_fault_of_ours_leaves_no_torchserve_behind(bench: Bench) -> None:
+    task = asyncio.create_task(bench.supervisor.run())
+    await bench.supervisor.ready_once.wait()
+    bench.our_fault = RuntimeError("a fault of ours")
+    bench.readiness.failed("so that it is tried at once")
+    with pytest.raises(RuntimeError, match="a fault of ours"):
+        await task
+    assert bench.runs[0].stopped
 
 
 async def test_kill_reaches_the_process(bench: Bench) -> None:
