@@ -19,6 +19,14 @@ LEAST_TOLERANCE = 6.0
 """In levels of a film of 8 bits: noise does not shrink with a film's contrast."""
 OUTLIERS = 0.12
 """Share of a row's pixels at either end that may lie further off: a line of text, noise, a hot pixel."""
+SAMPLES = 192
+"""Pixels of a row, evenly spread, that are looked at for a structure."""
+STRUCTURE_WIDTH = 0.04
+"""Share of a row that a structure covers without a gap at least: more than a line of text is high, whose letters are
+one blot in a small film."""
+STRUCTURE = 0.06
+"""Outliers next to each other in so many successive rows, as a share of a row's length, are a structure that crosses
+the bar, such as an arm in a black margin: no letter or marker is as long."""
 BLOCK_PX = 8
 """A JPEG's block: where a bar ends inside one, the film rings through what is left of the bar."""
 RINGING = 0.4
@@ -139,10 +147,35 @@ def _bar(rows: Pixels, tolerance: float, to_block: int, block_px: int) -> int:
             count += int(other.argmax())
             break
         count += len(levels)
+    crossed = _structure(rows[:count], tolerance)
+    if crossed < count:
+        return crossed if crossed > start else 0
     if block_px > 1:
         in_block = (to_block - count) % block_px or block_px
         count += _ringing(rows[count : count + in_block + 1].astype(np.float32), float(level[0]))
     return count
+
+
+def _structure(rows: Pixels, tolerance: float) -> int:
+    """Return at which row of a bar a structure begins that crosses it; how many rows there are where none does."""
+    sample = rows[:, :: -(-rows.shape[1] // SAMPLES)]
+    level = np.sort(sample, axis=1)[:, sample.shape[1] // 2, None].astype(np.float32)
+    outlying = np.abs(sample - level) > tolerance  # (N, S)
+    width = max(3, round(STRUCTURE_WIDTH * sample.shape[1]))
+    before = np.pad(np.cumsum(outlying, axis=1), ((0, 0), (1, 0)))
+    wide = before[:, width:] - before[:, :-width] == width  # (N, S - width + 1), by where they begin
+    if not wide.any():
+        return len(rows)
+    least = STRUCTURE * rows.shape[1]
+    lengths = np.zeros(wide.shape[1] + 2, dtype=np.int64)  # of the structure up to this row, at each place
+    for row, places in enumerate(wide):
+        # One that runs aslant moves by a place at most from row to row.
+        above = np.maximum(np.maximum(lengths[:-2], lengths[1:-1]), lengths[2:])
+        lengths[1:-1] = np.where(places, above + 1, 0)
+        longest = int(lengths.max())
+        if longest >= least:
+            return row + 1 - longest
+    return len(rows)
 
 
 def _levels(rows: Pixels) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:

@@ -17,8 +17,11 @@ from handler import presentation
 from handler.bars import Bars, find_bars
 from handler.errors import UnusableFilm
 from handler.exposure import Levels, Window, find_window, stretch
+from handler.formats.dicom import DicomSource
+from handler.formats.dicom_codes import OVERSAMPLING
+from handler.formats.jpeg2000 import Jpeg2000Source
 from handler.formats.registry import open_film
-from handler.formats.source import Pixels, Source, check_shape
+from handler.formats.source import MAX_COST_NS, Pixels, Source, check_shape
 from handler.presentation import Presentation
 
 VERSION = 3
@@ -34,6 +37,8 @@ WIDE_BARS = 0.75
 scale: it is decoded again, at twice the size that is wanted. The collimation that films of the public data set have of
 their own leaves more."""
 
+BAND = 64
+"""Rows of a reduced film that are summed at once."""
 MANY_PIXELS = 8_000_000
 """More than nearly every radiograph has."""
 
@@ -91,11 +96,11 @@ def decode(data: bytes | bytearray | memoryview) -> Film:
     """Decode one film: JPEG of any kind, PNG or DICOM.
 
     Raises:
-        MissingFilm: no bytes.
-        UnsupportedFormat: of a format, or a kind of it, that is not read.
-        DamagedFilm: truncated, a bad checksum, broken headers, damaged pixels.
-        UnusableFilm: over 40 million pixels or too costly to decode, a side under 64, sides of more than 4:1, blank;
-            or a DICOM file of something else than one frontal chest film.
+        MissingFilm: there are no bytes.
+        UnsupportedFormat: the file is of a format, or a kind of it, that is not read.
+        DamagedFilm: the file is truncated, a checksum is wrong, or headers or pixels are damaged.
+        UnusableFilm: the film has over 40 million pixels, is too costly to decode, has a side under 64 or sides of more
+            than 4:1, or is blank; or a DICOM file holds something else than one frontal chest film.
     """
     return prepare(open_film(data))
 
@@ -104,7 +109,8 @@ def prepare(source: Source) -> Film:
     """Decode a film whose structure has been checked.
 
     Raises:
-        DamagedFilm, UnusableFilm: as `decode` does.
+        DamagedFilm: the pixels cannot be decoded whole.
+        UnusableFilm: the film without its bars is too small or too elongated, or is blank.
     """
     header = source.header
     pixels, bars = _without_bars(source)
@@ -149,12 +155,33 @@ def _without_bars(source: Source) -> tuple[Pixels, Bars]:
     bars = _bars(pixels, source)
     film = bars.inside(pixels)
     if film.size < WIDE_BARS * pixels.size and read.shape[0] < header.height_px:
-        pixels = _bounded(source.read(2 * INPUT_PX * min(pixels.shape[:2]) // min(film.shape[:2])))
-        bars = _bars(pixels, source)
+        again = _read_again(source, 2 * INPUT_PX * min(pixels.shape[:2]) // min(film.shape[:2]))
+        if again is not None:
+            pixels = _bounded(again)
+            bars = _bars(pixels, source)
     height, width = pixels.shape[:2]
     stored = bars.scaled(header.width_px / width, header.height_px / height)
     check_shape(header.width_px - stored.left - stored.right, header.height_px - stored.top - stored.bottom)
     return bars.inside(pixels), stored
+
+
+def _read_again(source: Source, min_px: int) -> Pixels | None:
+    """Decode a film a second time, at a larger scale; None where both times together would take too long.
+
+    A format's limit counts one decoding. A JPEG costs about the same at any scale. A resolution of a JPEG 2000 costs
+    four times the next smaller one, and may be refused.
+    """
+    coded = source.inner if isinstance(source, DicomSource) and source.inner else source
+    if 2 * coded.header.cost_ns > MAX_COST_NS:
+        return None
+    try:
+        if isinstance(coded, Jpeg2000Source):
+            scale = 1 if coded is source else OVERSAMPLING
+            if coded.halvings(scale * min_px) == coded.halvings(scale * INPUT_PX):
+                return None
+        return source.read(min_px)
+    except UnusableFilm:
+        return None
 
 
 def _bounded(pixels: Pixels) -> Pixels:
@@ -225,12 +252,16 @@ def reduced(pixels: Pixels, least_px: int) -> npt.NDArray[np.float32]:
     than a block of them.
     """
     side = max(1, min(pixels.shape[:2]) // least_px)
-    height, width = (length // side * side for length in pixels.shape[:2])
-    rows = np.zeros((height // side, width, *pixels.shape[2:]), dtype=np.uint32)
-    for offset in range(side):
-        rows += pixels[offset:height:side, :width]
-    sums = sum(rows[:, offset::side] for offset in range(side))
-    means: npt.NDArray[np.float32] = np.asarray(sums, dtype=np.float32) / (side * side)
+    height, width = (length // side for length in pixels.shape[:2])
+    means = np.empty((height, width, *pixels.shape[2:]), dtype=np.float32)
+    for start in range(0, height, BAND):  # so that the sums of a large film need little memory
+        stop = min(start + BAND, height)
+        band = pixels[start * side : stop * side, : width * side]
+        rows = np.zeros((stop - start, *band.shape[1:]), dtype=np.uint32)
+        for offset in range(side):
+            rows += band[offset::side]
+        means[start:stop] = sum(rows[:, offset::side] for offset in range(side))
+    means /= side * side
     return means
 
 
@@ -254,7 +285,7 @@ def _contrast(levels: Levels, window: Window) -> float:
     """Return the contrast of a film (224, 224), in levels of 0 to 255.
 
     Raises:
-        UnusableFilm: it is blank.
+        UnusableFilm: the film is blank.
     """
     contrast = float(levels.std(dtype=np.float32))
     blank = contrast < MIN_CONTRAST

@@ -22,6 +22,7 @@ from handler.contract import ModelContract, OperatingPoint
 from handler.engine import Engine
 from handler.errors import ContractError, DeferredFilm, FailedFilm, FilmError, MissingFilm, UnsupportedFormat
 from handler.film_memory import ANSWER_TYPE, CONTENT_TYPE, VARIABLE, FilmMemory
+from handler.formats.registry import SEND
 from handler.imaging import INPUT_PX, VERSION, Film, decode
 from handler.screening import Told, answer, probabilities
 
@@ -184,5 +185,5 @@ def _body(row: dict[str, Any]) -> bytes | bytearray:
             film = row[key]
             if isinstance(film, bytes | bytearray):
                 return film
-            raise UnsupportedFormat("the body is declared to be text or JSON: send a JPEG, PNG or DICOM file")
+            raise UnsupportedFormat(f"the body is declared to be text or JSON: {SEND}")
     raise MissingFilm("the request carries no film: send it as the raw body, or as the part `file` of a form")

@@ -64,14 +64,18 @@ class Presentation:
     """None where it is uncertain."""
     turned: Turned | None = None
     """How it lies, where that is certain; None for upright as well as for uncertain."""
+    recognised: bool = True
+    """Whether it looks like a chest film at all; where it does not, nothing else of it is certain."""
 
     def warnings(self) -> list[str]:
         """Return what there is to say of it: one sentence a reason, most often none."""
         said = []
         if self.negative:
             said.append("Warning: the film was a negative and has been inverted.")
-        if self.negative is None:
-            said.append("Warning: not recognised as a chest film, positive or negative; it was not inverted.")
+        if not self.recognised:
+            said.append("Warning: the picture was not recognised as a chest film, positive or negative.")
+        elif self.negative is None:
+            said.append("Warning: the film may be a negative, which is uncertain; it was not inverted.")
         if self.turned == "mirrored":
             said.append("Warning: the film may be mirrored, or the heart lies on the right; it was not turned.")
         elif self.turned:
@@ -129,7 +133,7 @@ def recognise(film: npt.NDArray[np.uint8]) -> Presentation:
         film: (224, 224), its levels stretched from 0 to 255.
 
     Raises:
-        ValueError: of another shape.
+        ValueError: the film has another shape.
     """
     network, margins = shipped()
     return judge(network.scores(film), margins)
@@ -139,7 +143,7 @@ def judge(scores: Scores, margins: Margins) -> Presentation:
     """Tell from its sixteen scores how a film is presented."""
     positive, negative = scores.max(axis=1)
     if max(positive, negative) < FILM:
-        return Presentation(negative=None)
+        return Presentation(negative=None, recognised=False)
     by_orientation = scores.max(axis=0)  # (8,)
     turned = ORIENTATIONS[by_orientation.argmax()]
     if turned and by_orientation.max() - by_orientation[0] < margins.of(turned):
@@ -152,7 +156,7 @@ def block_sums(film: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint16]:
     """Return the sums (32, 32) of the 7x7 blocks of a film (224, 224).
 
     Raises:
-        ValueError: of another shape.
+        ValueError: the film has another shape.
     """
     if film.shape != (SIDE * BLOCK, SIDE * BLOCK):
         raise ValueError(f"a film has {SIDE * BLOCK}x{SIDE * BLOCK} pixels, got {film.shape}")
@@ -172,7 +176,9 @@ def load(path: Path) -> tuple[Network, Margins]:
     """Return the network and the margins of a file that `save` wrote.
 
     Raises:
-        OSError, ValueError, KeyError: it is missing, or not such a file.
+        OSError: the file is missing or cannot be read.
+        ValueError: it is no archive of arrays, or one of them has another shape.
+        KeyError: one of the arrays is absent.
     """
     with np.load(path, allow_pickle=False) as file:
         arrays = {name: file[name].astype(np.float64) for name in file.files}

@@ -15,7 +15,7 @@ from handler.formats.dicom_kind import check_kind
 from handler.formats.dicom_layout import Layout, read_layout, within_cells
 from handler.formats.dicom_levels import Brightness
 from handler.formats.dicom_pixels import frame, native_planes, open_frame, planes_of, rle_planes
-from handler.formats.dicom_structure import MAGIC, PREAMBLE_BYTES, VRS, Structure, read_structure
+from handler.formats.dicom_structure import LONG_VRS, MAGIC, PREAMBLE_BYTES, VRS, Structure, read_structure
 from handler.formats.dicom_syntax import Coding
 from handler.formats.dicom_values import Values
 from handler.formats.jpeg2000 import Jpeg2000Source
@@ -26,14 +26,18 @@ _BAND_PIXELS = 30_000
 _FIRST_GROUPS = (0x0002, 0x0008)
 _MAX_FIRST_BYTES = 256
 """Of the first value of a file without a preamble: a group's length, a character set, a UID, a date."""
+_PICTURES = (b"\xff\xd8\xff\xe0", b"\xff\xd8\xff\xe1", b"\xff\xd8\xff\xdb", b"\xff\xd8\xff\xfe", b"\x89PNG")
 _MAX_FIRST_ELEMENT = 0x0018
 """SOP Instance UID, which every image has, is no later."""
 
 
 def matches(data: bytes | bytearray | memoryview) -> bool:
     """Return whether the bytes are a DICOM file's: with its preamble, or begun by elements as one without it is."""
-    if data[PREAMBLE_BYTES : PREAMBLE_BYTES + len(MAGIC)] == MAGIC:
-        return True
+    meta = PREAMBLE_BYTES + len(MAGIC)
+    if data[PREAMBLE_BYTES:meta] == MAGIC:
+        # The preamble may begin as another format, for programs that know that one only (PS3.10, section 7.1); and a
+        # picture may have these letters there by chance, but not the first group of elements behind them.
+        return bytes(data[:4]) not in _PICTURES or data[meta : meta + 2] == b"\x02\x00"
     return any(_begins(data, order) for order in "<>")
 
 
@@ -121,13 +125,24 @@ class DicomSource:
                 return rle_planes(self.encoded, self.layout), self.layout
             return native_planes(self.encoded, self.structure, self.layout), self.layout
         if not isinstance(self.inner, Jpeg2000Source):
-            decoded = self.inner.read(min_px)
+            decoded = _as_stored(self.inner.read(min_px), self.inner.header.bits)
         else:
             # Its smaller resolutions are blurred less than a mean: they are averaged as an uncompressed film is.
             decoded = self.inner.read(OVERSAMPLING * min_px)
             if self.inner.is_signed and self.layout.signed:
                 decoded = decoded ^ decoded.dtype.type(1 << (self.inner.header.bits - 1))  # as it would be in a cell
-        return planes_of(decoded), within_cells(self.layout, 8 * decoded.itemsize)
+        layout = within_cells(self.layout, 8 * decoded.itemsize)
+        if self.inner.header.block_px > 1 and not layout.signed and layout.shift == 0:
+            decoded = np.minimum(decoded, layout.mask)  # loss may overshoot what the film's bits hold
+        return planes_of(decoded), layout
+
+
+def _as_stored(pixels: Pixels, bits: int) -> Pixels:
+    """Return samples of fewer than 8 bits as they were coded: decoded, they are scaled to 8."""
+    if bits >= 8:  # noqa: PLR2004
+        return pixels
+    top = (1 << bits) - 1
+    return (-(-pixels.astype(np.int32) * top // 255)).astype(np.uint8)
 
 
 def _make_rgb(colours: Pixels) -> None:
@@ -159,9 +174,10 @@ def _begins(data: bytes | bytearray | memoryview, order: str) -> bool:
         vr = head[4:6]
         start, length = 8, Struct(f"{order}L").unpack_from(head, 4)[0]
         if vr in VRS:
-            length = Struct(f"{order}H").unpack_from(head, 6)[0]
-            if length == 0:
+            if vr in LONG_VRS:
                 start, length = 12, Struct(f"{order}L").unpack_from(head, 8)[0]
+            else:
+                length = Struct(f"{order}H").unpack_from(head, 6)[0]
         if before < 0 and (group not in _FIRST_GROUPS or number > _MAX_FIRST_ELEMENT):
             return False
         if group << 16 | number <= before or length > _MAX_FIRST_BYTES:

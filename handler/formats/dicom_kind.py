@@ -5,6 +5,7 @@ warning. No value of the file is repeated in any text: it might say who was exam
 """
 
 import re
+import unicodedata
 
 from handler.errors import UnusableFilm
 from handler.formats.dicom_values import Values
@@ -17,7 +18,10 @@ _FOR_PROCESSING_CLASSES = frozenset({"1.2.840.10008.5.1.4.1.1.1.1.1"})
 
 _NOT_NAMED = frozenset({"", "NONE", "NA", "N A", "OTHER", "UNDEFINED", "UNKNOWN", "UNSPECIFIED"})
 
-_CHEST = re.compile(r"CHEST|THORAX|TORAX|TORACE|LUNG|PULMO|POUMON|\b(CXR|THX)")
+_POSTURES = re.compile(r"PORTABLE|MOBILE|BED ?SIDE|SUPINE|SEMI|ERECT|UPRIGHT|SITTING|STANDING| ")
+"""How a film was taken, without a word of the view."""
+
+_CHEST = re.compile(r"CHEST|THORA[XC]|TORAX|TORACE|LUNG|PULMO|POUMON|POITRINE|BRUST|BORST|PECHO|\b(CXR|THX)")
 _NOT_CHEST = re.compile(r"ABD|PELV|RIB|SPINE|STERNUM|CLAVIC|WALL|NECK|BREAST")
 """What may stand beside the chest in a name that is of another examination, or of more than the chest."""
 
@@ -25,9 +29,7 @@ _FRONTAL = re.compile(
     r"\b(CHEST|THORAX)?(AP|PA|A P|P A)(CHEST|THORAX|ERECT|SUPINE|SIT|PORT|MOBIL|BED|GRID|\b|\d)"
     r"|FRONT|\bFACE\b|ANTERO ?POST|POSTERO ?ANT"
 )
-_NOT_FRONTAL = re.compile(
-    r"\b(LAO|RAO|LPO|RPO|LL|RL|LLO|RLO|LLD|RLD|AXIAL|LORDOTIC)\b|\bLAT|LATERAL|OBL|DECUB|TANGENT|PROFIL"
-)
+_NOT_FRONTAL = re.compile(r"\b(LAO|RAO|LPO|RPO|LL|RL|LLO|RLO|LLD|RLD|AXIAL|LORDOTIC)\b|\bLAT|OBL|DECUB|TANGENT|PROFIL")
 """Laterals, obliques (PS3.3, C.8.1.4.1.1 and C.8.11.5.1.1) and films of a patient who lies on a side."""
 
 
@@ -38,7 +40,7 @@ def check_kind(values: Values) -> tuple[str, ...]:
         Warnings, whole sentences: of what is not named, and of what may mislead.
 
     Raises:
-        UnusableFilm: several frames, another modality, body part or view.
+        UnusableFilm: the file has several frames, or names another modality, body part or view.
     """
     if (values.whole("NumberOfFrames") or 1) > 1:
         raise UnusableFilm("the DICOM file holds several frames: send one film, a file of one frame")
@@ -87,7 +89,7 @@ def _names_body_part(values: Values) -> bool:
 
 def _names_view(values: Values) -> bool:
     name = _named(values, "ViewPosition", "ViewCodeSequence")
-    if name in _NOT_NAMED:
+    if name in _NOT_NAMED or not _POSTURES.sub("", name):
         return False
     if not _FRONTAL.search(name) or _NOT_FRONTAL.search(name):
         raise UnusableFilm("the DICOM file names a view that is not known as PA or AP: send a frontal chest radiograph")
@@ -105,7 +107,8 @@ def _named(values: Values, keyword: str, sequence: str) -> str:
 
 
 def _words(text: str) -> str:
-    return re.sub(r"[^A-Z0-9]+", " ", text).strip()
+    plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
+    return re.sub(r"[^A-Z0-9]+", " ", plain).strip()
 
 
 def _is_turned(orientation: list[str]) -> bool:

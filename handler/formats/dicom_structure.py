@@ -36,7 +36,7 @@ VRS = {
     *(b"OV", b"OW", b"PN", b"SH", b"SL", b"SQ", b"SS", b"ST", b"SV", b"TM", b"UC", b"UI", b"UL", b"UN", b"UR", b"US"),
     *(b"UT", b"UV"),
 }
-_LONG_VRS = {b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"}
+LONG_VRS = {b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"}
 """Their length has 4 bytes, after 2 that are reserved (PS3.5, section 7.1.2)."""
 
 _UNDEFINED = 0xFFFFFFFF
@@ -173,7 +173,7 @@ class _Walk:
         group, number = _TAG[encoding.order].unpack_from(self._data, at)
         tag = group << 16 | number
         vr = bytes(self._data[at + 4 : at + 6]) if encoding.explicit and group != _DELIMITERS else b""
-        if vr in _LONG_VRS:
+        if vr in LONG_VRS:
             if at + _HEAD_BYTES + 4 > len(self._data):
                 raise DamagedFilm("the DICOM file is damaged: it ends inside an element")
             return Element(tag, vr, at + 12, _LONG[encoding.order].unpack_from(self._data, at + 8)[0])

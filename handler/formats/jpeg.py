@@ -23,14 +23,12 @@ from handler.formats.jpeg_structure import (
     Structure,
     parse,
 )
-from handler.formats.source import Header, Pixels
+from handler.formats.source import MAX_COST_NS, Header, Pixels
 
 PEAK_BYTES = 400_000_000
 """The most that one film's decoding takes: 40 megapixels of progressive colour take 240 MB, and 120 MB more where
 they are decoded at full size. Usual films take under 10 MB."""
 
-MAX_COST_NS = 1e9
-"""One second of a core, by the prices below: a film estimated above it is refused."""
 # Nanoseconds, about 1.5 times what was measured for the worst of each kind (noise, flat films, nothing but refinement).
 _PASS_BLOCK_NS = 30.0  # a block of 8x8 samples in the one scan of a sequential film
 _PASS_BYTE_NS = 20.0
@@ -66,7 +64,8 @@ def open(data: bytes | bytearray | memoryview) -> "JpegSource":  # noqa: A001 - 
     structure = parse(view)
     kind = _kind(structure)
     _check_length(structure)
-    if _cost_ns(structure) > MAX_COST_NS:
+    cost_ns = _cost_ns(structure)
+    if cost_ns > MAX_COST_NS:
         raise UnusableFilm(f"the {kind} would take too long to decode: save it with fewer pixels or scans")
     header = Header(
         kind=kind,
@@ -75,6 +74,7 @@ def open(data: bytes | bytearray | memoryview) -> "JpegSource":  # noqa: A001 - 
         bits=structure.bits,
         orientation=exif.orientation(structure.exif),
         block_px=1 if structure.frame in {SOF_LOSSLESS, SOF_JPEG_LS} else 8,
+        cost_ns=cost_ns,
     )
     return JpegSource(header, _repaired(view[: structure.end], structure), structure)
 
@@ -187,7 +187,7 @@ def _check_length(found: Structure) -> None:
     """Refuse scans that have fewer bits than they have to code blocks: what decodes them would make up the rest.
 
     Raises:
-        DamagedFilm: so.
+        DamagedFilm: a scan has too few bytes for its blocks.
     """
     if found.frame in {SOF_LOSSLESS, SOF_JPEG_LS}:
         return  # their decoders, or the check afterwards, tell

@@ -12,12 +12,10 @@ from PIL import ImageFile
 
 from handler.errors import DamagedFilm, UnusableFilm
 from handler.formats.jpeg2000_structure import CODESTREAM_SIGNATURE, JP2_SIGNATURE, Structure, parse
-from handler.formats.source import Header, Pixels
+from handler.formats.source import MAX_COST_NS, Header, Pixels
 
 PEAK_BYTES = 300_000_000
 """The most that one film's decoding takes; usual ones take 10 MB."""
-MAX_COST_NS = 1e9
-"""One second of a core, by the prices below: a film estimated above it is refused."""
 # Nanoseconds a sample, about 1.5 times what was measured.
 _BIT_PLANE_NS = 20.0
 _SAMPLE_NS = 30.0

@@ -44,7 +44,7 @@ def check(pixels: Pixels, data: memoryview, structure: Structure) -> None:
         structure: Its markers.
 
     Raises:
-        ValueError: so, or the scans' parameters are none that can be checked.
+        ValueError: a scan is longer or shorter, or its parameters are none that can be checked.
     """
     planes = pixels[..., np.newaxis] if pixels.ndim == 2 else pixels  # noqa: PLR2004 - (H, W, C)
     height, width, _ = planes.shape

@@ -89,11 +89,6 @@ class Structure:
     """Places and values of metadata bytes that a strict decoder stumbles over, though the film does not need them."""
     exif: bytes = b""
 
-    @property
-    def multiple_passes(self) -> bool:
-        """Whether a decoder has to hold every coefficient until the last scan."""
-        return self.frame == SOF_PROGRESSIVE or len(self.scans) > 1
-
     def blocks(self, component: int) -> int:
         """Return how many blocks of 8x8 samples a component has."""
         across = max(each.across for each in self.components)

@@ -15,7 +15,7 @@ import numpy as np
 
 from handler.errors import DamagedFilm, FilmError, UnusableFilm
 from handler.formats import exif
-from handler.formats.source import Header, Pixels, check_shape
+from handler.formats.source import MAX_COST_NS, Header, Pixels, check_shape
 
 MAX_OTHER_CHUNKS = 500
 """Chunks that hold no pixels; tools write up to a few dozen."""
@@ -25,8 +25,6 @@ MAX_DECODED_BYTES = 64_000_000
 """Samples as decoded, alpha included: 40 megapixels of grey, 32 with 16 bits, 21 of RGB or a palette."""
 PEAK_BYTES = 300_000_000
 """The most that one film's decoding takes: its samples, a copy without alpha, and the file's pixel data anew."""
-MAX_COST_NS = 1e9
-"""One second of a core, by the prices below: a film estimated above it is refused."""
 MAX_INFLATE_S = 0.6
 """Of a core, to decompress the pixels: 20 MB of film take 0.4 s, but 20 MB of nothing but empty blocks, each with a
 code of its own, 1.8 s, which no header tells."""
@@ -279,7 +277,7 @@ def _check_cost(decoded_bytes: int, chunks: _Chunks, *, is_interlaced: bool) -> 
     """Refuse a film that would take too much memory or time.
 
     Raises:
-        UnusableFilm: so.
+        UnusableFilm: the estimate is over a limit.
     """
     if decoded_bytes > MAX_DECODED_BYTES:
         raise UnusableFilm(

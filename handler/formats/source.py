@@ -10,6 +10,8 @@ from handler.errors import UnusableFilm
 
 MAX_PIXELS = 40_000_000
 """The largest film that is decoded. A 43x43 cm detector at 0.1 mm a pixel has 18 million."""
+MAX_COST_NS = 1e9
+"""One second of a core, by the prices of the formats: a film estimated above it is refused."""
 MIN_SIDE_PX = 64
 MAX_ASPECT = 4.0
 """Longest over shortest side."""
@@ -33,6 +35,8 @@ class Header:
     """EXIF's, 1 to 8: how the stored film is to be turned to be seen as it was meant (CIPA DC-008, 4.6.5)."""
     block_px: int = 1
     """Side of the blocks by which the pixels were compressed with loss, stored pixels: 8 of a JPEG, 1 without."""
+    cost_ns: float = 0.0
+    """An upper estimate of what decoding it once takes of a core; 0 where decoding it again is out of the question."""
     warnings: tuple[str, ...] = ()
     """What the answer's note should say of the file, a whole sentence each, without any value from the file."""
 

@@ -1,13 +1,21 @@
-"""Small films in every format and kind that is read: where the fuzzing starts."""
+"""Where the fuzzing starts: small films in every format and kind that is read, and what it found before."""
 
 import io
 from collections.abc import Iterator
+from pathlib import Path
 
 import imagecodecs
 import numpy as np
 
 from tests.dicoms import SYNTAXES, dicom
 from tests.films import grey, jpeg, png, png_of_16_bits
+
+REGRESSIONS = Path(__file__).parent / "regressions"
+
+
+def regressions() -> list[Path]:
+    """Return the inputs that once broke the decoding."""
+    return sorted(path for path in REGRESSIONS.iterdir() if path.suffix != ".md")
 
 
 def seeds() -> Iterator[bytes]:

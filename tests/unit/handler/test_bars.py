@@ -107,6 +107,50 @@ def test_dark_background_with_anatomy_in_it_is_kept() -> None:
     assert find_bars(film) == Bars(left=120, top=0, right=120, bottom=0)
 
 
+def with_arm(*, slope: float = 0.0, level: int = 160) -> Pixels:
+    """Return a film with black on its left, 200 columns wide, that an arm crosses in a tenth of its 400 rows."""
+    film = np.pad(np.asarray(grey(320, 400)), ((0, 0), (200, 0)))
+    for column in range(200):
+        first = 180 + round(slope * column)
+        film[first : first + 40, column] = level
+    return film
+
+
+@pytest.mark.parametrize("slope", [0.0, 0.4, -0.7])
+@pytest.mark.parametrize("turns", range(4))
+def test_arm_that_crosses_a_black_side_is_kept(slope: float, turns: int) -> None:
+    assert not find_bars(np.ascontiguousarray(np.rot90(with_arm(slope=slope), turns)))
+
+
+def test_arm_that_ends_in_a_black_side_is_kept_and_the_rest_is_trimmed() -> None:
+    film = with_arm()
+    film[:, :80] = 0
+    assert find_bars(film) == Bars(left=80)
+
+
+def test_letterbox_around_an_arm_is_trimmed() -> None:
+    assert find_bars(np.pad(with_arm(), 60)) == Bars(left=60, top=60, right=60, bottom=60)
+
+
+def test_text_beside_a_film_does_not_hide_the_bar() -> None:
+    picture = Image.fromarray(np.pad(FILM, PADDINGS["one side"]))
+    ImageDraw.Draw(picture).text((325, 100), "DOE, JANE\n1949-02-11", fill=255)
+    assert find_bars(np.asarray(picture)) == bars_of(PADDINGS["one side"])
+
+
+def test_text_that_a_small_film_blurs_to_a_blot_does_not_hide_a_bar() -> None:
+    padded = np.pad(FILM, PADDINGS["one side"])
+    padded[10:18, 340:420] = 200
+    assert find_bars(padded) == bars_of(PADDINGS["one side"])
+
+
+def test_marker_and_a_thin_line_do_not_hide_a_bar() -> None:
+    padded = np.pad(FILM, PADDINGS["one side"])
+    padded[20:32, 380:392] = 255
+    padded[150:152, 320:] = 255
+    assert find_bars(padded) == bars_of(PADDINGS["one side"])
+
+
 @pytest.mark.parametrize("make", [np.zeros, np.ones])
 def test_film_of_one_level_is_left_whole(make: Callable[..., Pixels]) -> None:
     assert not find_bars(make((100, 100), dtype=np.uint8))

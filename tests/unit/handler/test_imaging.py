@@ -6,12 +6,15 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 from PIL import Image
+from pydicom.encaps import encapsulate
 
 from handler.bars import Bars
 from handler.errors import DamagedFilm, FilmError, MissingFilm, UnsupportedFormat, UnusableFilm
-from handler.formats.source import MAX_PIXELS
+from handler.formats.jpeg import JpegSource
+from handler.formats.jpeg2000 import Jpeg2000Source
+from handler.formats.source import MAX_PIXELS, Pixels
 from handler.imaging import Film, decode, upright
-from tests.dicoms import dicom
+from tests.dicoms import SYNTAXES, dicom
 from tests.films import grey, half, jpeg, jpeg_bomb, png, png_bomb, png_of_16_bits, with_bad_checksum
 
 GREY = grey()
@@ -152,6 +155,67 @@ def test_bars_are_trimmed_and_told(save: Callable[[Image.Image], bytes], level: 
     assert film.facts.shortest_px == pytest.approx(560, abs=4)
 
 
+@pytest.mark.parametrize(("side_px", "reads"), [(1200, 2), (3200, 1)], ids=["ordinary", "costly"])
+def test_only_a_film_of_ordinary_cost_is_decoded_again_for_its_bars(
+    monkeypatch: pytest.MonkeyPatch, side_px: int, reads: int
+) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (side_px, side_px), dtype=np.uint8)
+    padded = Image.fromarray(np.pad(noise, ((0, 0), (side_px // 2, side_px // 2))))
+    data = encoded(padded, "JPEG", quality=97, progressive=True)
+    asked: list[int] = []
+    read = JpegSource.read
+
+    def counted(source: JpegSource, min_px: int) -> Pixels:
+        asked.append(min_px)
+        return read(source, min_px)
+
+    monkeypatch.setattr(JpegSource, "read", counted)
+    bars = decode(data).facts.bars
+    assert (bars.left, bars.right) == pytest.approx((side_px // 2, side_px // 2), abs=16)
+    assert len(asked) == reads
+
+
+def test_dicom_film_whose_decoding_is_costly_is_decoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    noise = np.random.default_rng(0).integers(0, 4096, (3400, 2200), dtype=np.uint16)
+    data = dicom(np.pad(noise, ((0, 0), (900, 900))), bits_stored=12, transfer_syntax="JPEG-LS")
+    asked: list[int] = []
+    read = JpegSource.read
+
+    def counted(source: JpegSource, min_px: int) -> Pixels:
+        asked.append(min_px)
+        return read(source, min_px)
+
+    monkeypatch.setattr(JpegSource, "read", counted)
+    bars = decode(data).facts.bars
+    assert (bars.left, bars.right) == pytest.approx((900, 900), abs=16)
+    assert len(asked) == 1
+
+
+def test_jpeg2000_of_one_resolution_is_decoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    padded = np.pad(np.asarray(grey(700, 1000)), ((0, 0), (250, 250)))
+    coded = encoded(Image.fromarray(padded), "JPEG2000", no_jp2=True, num_resolutions=1)
+    data = dicom(padded, transfer_syntax=SYNTAXES["JPEG 2000, lossless"], PixelData=encapsulate([coded]))
+    asked: list[int] = []
+    read = Jpeg2000Source.read
+
+    def counted(source: Jpeg2000Source, min_px: int) -> Pixels:
+        asked.append(min_px)
+        return read(source, min_px)
+
+    monkeypatch.setattr(Jpeg2000Source, "read", counted)
+    bars = decode(data).facts.bars
+    assert (bars.left, bars.right) == pytest.approx((250, 250), abs=4)
+    assert len(asked) == 1
+
+
+def test_jpeg2000_that_is_too_large_to_be_decoded_finely_loses_its_bars() -> None:
+    film = np.asarray(grey(1400, 2000))
+    padded = np.pad(film.astype(np.uint16) * 16, ((0, 0), (500, 500)))
+    found = decode(dicom(padded, bits_stored=12, transfer_syntax="JPEG 2000, lossless"))
+    assert (found.facts.bars.left, found.facts.bars.right) == pytest.approx((500, 500), abs=8)
+    assert difference(found, decode(png(Image.fromarray(film)))) < 3.0
+
+
 def test_bars_of_a_deep_film_are_trimmed() -> None:
     padded = np.pad(np.asarray(LARGE).astype(np.uint16) * 16, 200, constant_values=65535)
     film = decode(png_of_16_bits(padded))
@@ -229,7 +293,7 @@ def archive() -> bytes:
     ids=["text", "SVG", "HTML", "PDF", "byte", "zip", "GIF", "BMP", "TIFF", "WebP", "PPM"],
 )
 def test_other_formats_are_refused(data: bytes) -> None:
-    with pytest.raises(UnsupportedFormat, match="not a JPEG, PNG or DICOM") as caught:
+    with pytest.raises(UnsupportedFormat, match="not a film that is read: send a JPEG, PNG, JPEG 2000 or") as caught:
         decode(data)
     assert caught.value.status == 415
 

@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 
 from handler.engine import Engine
 from handler.errors import ContractError, UnusableFilm
+from handler.formats.registry import SEND
 from handler.imaging import Film, decode
 from handler.network import PneumoniaNet
 from handler.pneumonia_handler import DEFER_AFTER_S, PneumoniaHandler
@@ -217,7 +218,7 @@ def test_first_film_of_every_request_has_its_turn(shared: PneumoniaHandler, cont
 
 def test_error_has_exactly_code_and_message(handler: PneumoniaHandler, context: Context) -> None:
     (told,) = handle(handler, context, {"body": b"text"})
-    assert told == {"error": {"code": "unsupported_format", "message": "the file is not a JPEG, PNG or DICOM"}}
+    assert told == {"error": {"code": "unsupported_format", "message": f"the file is not a film that is read: {SEND}"}}
 
 
 def test_batch_without_a_film_is_answered(handler: PneumoniaHandler, context: Context) -> None:

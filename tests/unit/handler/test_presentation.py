@@ -139,8 +139,16 @@ def test_polarity_is_told_from_its_margin_on(above: float, negative: bool | None
 @pytest.mark.parametrize("orientation", [UPRIGHT, UPSIDE_DOWN])
 def test_of_other_pictures_nothing_is_certain(polarity: int, orientation: int) -> None:
     presented = judge(scores(best=FILM - 0.1, polarity=polarity, orientation=orientation), MARGINS)
-    assert presented == Presentation(negative=None)
-    assert "not recognised as a chest film" in presented.warnings()[0]
+    assert presented == Presentation(negative=None, recognised=False)
+    (warning,) = presented.warnings()
+    assert "not recognised as a chest film" in warning
+
+
+def test_film_of_uncertain_polarity_is_not_called_another_picture() -> None:
+    presented = judge(scores(best=5.0, others=5.0 - POLARITY + 0.1), MARGINS)
+    (warning,) = presented.warnings()
+    assert "may be a negative" in warning
+    assert "not recognised" not in warning
 
 
 @pytest.mark.parametrize("polarity", [0, 1])

@@ -12,8 +12,10 @@ from pydicom.encaps import encapsulate
 
 from handler.errors import DamagedFilm, UnsupportedFormat, UnusableFilm
 from handler.formats import dicom
+from handler.formats.registry import open_film
 from tests.dicoms import LOSSY, MOST_BITS, SYNTAXES, Film
 from tests.dicoms import dicom as dicom_of
+from tests.films import grey, jpeg
 
 WIDTH, HEIGHT = 120, 100
 
@@ -275,3 +277,33 @@ def test_colours_subsampled_over_an_odd_number_of_columns_are_refused() -> None:
     data = dicom_of(film, PhotometricInterpretation="YBR_FULL_422", PixelData=bytes(301 * 301 * 2 + 2))
     with pytest.raises(UnsupportedFormat, match="odd number of columns"):
         dicom.open(data).read(224)
+
+
+@pytest.mark.parametrize("beginning", [b"\xff\xd8\xff\xe0", b"\x89PNG\r\n\x1a\n", b"II*\0"])
+def test_preamble_may_begin_as_another_format(beginning: bytes) -> None:
+    data = beginning + dicom_of(FILM)[len(beginning) :]
+    assert open_film(data).header.kind == "DICOM"
+
+
+def test_letters_within_a_picture_make_no_dicom_file_of_it() -> None:
+    picture = jpeg(grey(200, 160))
+    comment = b"x" * (128 - 24) + b"DICM" + b"y" * 20  # behind SOI and APP0
+    app0 = 2 + 2 + int.from_bytes(picture[4:6], "big")
+    marked = picture[:app0] + b"\xff\xfe" + (len(comment) + 2).to_bytes(2, "big") + comment + picture[app0:]
+    assert marked[128:132] == b"DICM"
+    assert open_film(marked).header.kind == "JPEG"
+
+
+def test_file_without_a_preamble_may_begin_with_an_empty_character_set() -> None:
+    film = dicom_of(FILM, transfer_syntax="explicit", preamble=False)
+    assert film[:2] == b"\x08\x00"
+    assert open_film(b"\x08\x00\x05\x00CS\x00\x00" + film).header.kind == "DICOM"
+
+
+@pytest.mark.parametrize("syntax", ["lossless JPEG", "JPEG-LS"])
+@pytest.mark.parametrize("bits", [4, 7])
+def test_film_of_few_bits_comes_out_of_its_jpeg_as_it_went_in(syntax: str, bits: int) -> None:
+    film = (np.arange(100 * 120) % (1 << bits)).astype(np.uint8).reshape(100, 120)
+    data = dicom_of(film, transfer_syntax=syntax, bits_stored=bits)
+    plain = dicom_of(film, bits_stored=bits)
+    assert (open_film(data).read(100) == open_film(plain).read(100)).all()

@@ -34,7 +34,11 @@ def test_other_modality_is_refused(modality: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "body_part", ["CHEST", "chest", "CHEST ", "CHEST_PA", "PORT CHEST", "THORAX", "TORAX", "LUNGS", "TORACE", "CXR PA"]
+    "body_part",
+    [
+        *("CHEST", "chest", "CHEST ", "CHEST_PA", "PORT CHEST", "THORAX", "TORAX", "LUNGS", "TORACE", "CXR PA"),
+        *("BRUST", "BRUSTKORB", "POITRINE", "BORST", "THORACIC", "LUNGS BILATERAL"),
+    ],
 )
 def test_chest_is_read(body_part: str) -> None:
     assert warnings_of(body_part=body_part) == ()
@@ -159,3 +163,8 @@ def test_report_is_refused_as_holding_no_image() -> None:
     report.Modality = "SR"
     with pytest.raises(UnusableFilm, match="holds no image: it may be a report"):
         dicom.open(written(report, SYNTAXES["explicit"]))
+
+
+@pytest.mark.parametrize("view", ["PORTABLE", "SUPINE", "ERECT", "SEMI-ERECT", "PORTABLE SUPINE"])
+def test_posture_alone_names_no_view(view: str) -> None:
+    assert warnings_of(view=view) == ("Warning: the DICOM file does not name the view position.",)
