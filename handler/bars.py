@@ -138,43 +138,53 @@ def _bar(rows: Pixels, tolerance: float, to_block: int, block_px: int) -> int:
             break
     else:
         return 0
+    whole = start + _until_structure(rows[start:], float(level[0]), tolerance)
+    if whole == start:
+        return 0
     count = start + 1
-    while count < len(rows):
+    while count < whole:
         # Ever more rows at once: most bars are narrow, and few films have one.
-        levels, spreads = _levels(rows[count : 2 * count + block_px])
+        levels, spreads = _levels(rows[count : min(2 * count + block_px, whole)])
         other = (spreads > tolerance) | (np.abs(levels - level[0]) > tolerance)
         if other.any():
             count += int(other.argmax())
             break
         count += len(levels)
-    crossed = _structure(rows[:count], tolerance)
-    if crossed < count:
-        return crossed if crossed > start else 0
-    if block_px > 1:
+    if block_px > 1 and (count < whole or whole == len(rows)):
         in_block = (to_block - count) % block_px or block_px
         count += _ringing(rows[count : count + in_block + 1].astype(np.float32), float(level[0]))
     return count
 
 
-def _structure(rows: Pixels, tolerance: float) -> int:
-    """Return at which row of a bar a structure begins that crosses it; how many rows there are where none does."""
-    sample = rows[:, :: -(-rows.shape[1] // SAMPLES)]
-    level = np.sort(sample, axis=1)[:, sample.shape[1] // 2, None].astype(np.float32)
-    outlying = np.abs(sample - level) > tolerance  # (N, S)
-    width = max(3, round(STRUCTURE_WIDTH * sample.shape[1]))
-    before = np.pad(np.cumsum(outlying, axis=1), ((0, 0), (1, 0)))
-    wide = before[:, width:] - before[:, :-width] == width  # (N, S - width + 1), by where they begin
-    if not wide.any():
-        return len(rows)
+def _until_structure(rows: Pixels, bar: float, tolerance: float) -> int:
+    """Return at which row of a bar a structure begins that crosses it; how many rows there are where none does.
+
+    It looks at a sample of each row, and no further than the bar, so that a side that is refused for its structure
+    costs little, however often a picture has it looked at.
+    """
     least = STRUCTURE * rows.shape[1]
-    lengths = np.zeros(wide.shape[1] + 2, dtype=np.int64)  # of the structure up to this row, at each place
-    for row, places in enumerate(wide):
-        # One that runs aslant moves by a place at most from row to row.
-        above = np.maximum(np.maximum(lengths[:-2], lengths[1:-1]), lengths[2:])
-        lengths[1:-1] = np.where(places, above + 1, 0)
-        longest = int(lengths.max())
-        if longest >= least:
-            return row + 1 - longest
+    sample = rows[:, :: max(1, rows.shape[1] // SAMPLES)]
+    width = max(3, round(STRUCTURE_WIDTH * sample.shape[1]))
+    lengths = np.zeros(sample.shape[1] - width + 3, dtype=np.int64)  # of the structure up to this row, at each place
+    first, last = 0, 0
+    while last < len(rows):
+        first, last = last, 2 * last + SAMPLES // 4
+        levels, spreads = _levels(sample[first:last])
+        other = (spreads > tolerance) | (np.abs(levels - bar) > tolerance)
+        if other.any():
+            last = first + int(other.argmax())
+        outlying = np.abs(sample[first:last] - levels[: last - first, None]) > tolerance  # (N, S)
+        before = np.pad(np.cumsum(outlying, axis=1), ((0, 0), (1, 0)))
+        wide = before[:, width:] - before[:, :-width] == width  # (N, S - width + 1), by where they begin
+        for row, places in enumerate(wide, first):
+            # One that runs aslant moves by a place at most from row to row.
+            above = np.maximum(np.maximum(lengths[:-2], lengths[1:-1]), lengths[2:])
+            lengths[1:-1] = np.where(places, above + 1, 0)
+            longest = int(lengths.max())
+            if longest >= least:
+                return row + 1 - longest
+        if other.any():
+            break
     return len(rows)
 
 

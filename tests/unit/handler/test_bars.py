@@ -1,4 +1,5 @@
 import io
+import time
 from collections.abc import Callable
 
 import numpy as np
@@ -130,6 +131,17 @@ def test_arm_that_ends_in_a_black_side_is_kept_and_the_rest_is_trimmed() -> None
 
 def test_letterbox_around_an_arm_is_trimmed() -> None:
     assert find_bars(np.pad(with_arm(), 60)) == Bars(left=60, top=60, right=60, bottom=60)
+
+
+def test_arm_in_a_picture_of_rings_is_looked_at_in_little_time() -> None:
+    film = np.random.default_rng(0).integers(0, 256, (2800, 2800), dtype=np.uint8)
+    film[:, :2100] = 0
+    film[1300:1500, :2100] = 128
+    for ring in range(20):
+        film[[ring, -1 - ring]] = 97 * ring % 256
+    begun = time.process_time()
+    assert find_bars(film).left == 0
+    assert time.process_time() - begun < 1.0
 
 
 def test_text_beside_a_film_does_not_hide_the_bar() -> None:
