@@ -10,7 +10,9 @@ from struct import Struct
 import numpy as np
 
 from handler.errors import DamagedFilm, UnsupportedFormat, UnusableFilm
+from handler.formats import jpeg, jpeg2000, png
 from handler.formats.dicom_codes import CODE_BITS, OVERSAMPLING, codes, factor_for
+from handler.formats.dicom_continuity import as_continuous
 from handler.formats.dicom_kind import check_kind
 from handler.formats.dicom_layout import Layout, read_layout, within_cells
 from handler.formats.dicom_levels import Brightness
@@ -18,15 +20,18 @@ from handler.formats.dicom_pixels import frame, native_planes, open_frame, plane
 from handler.formats.dicom_structure import LONG_VRS, MAGIC, PREAMBLE_BYTES, VRS, Structure, read_structure
 from handler.formats.dicom_syntax import Coding
 from handler.formats.dicom_values import Values
+from handler.formats.jpeg import JpegSource
 from handler.formats.jpeg2000 import Jpeg2000Source
-from handler.formats.source import Header, Pixels, Source, check_shape
+from handler.formats.source import Header, Pixels, check_shape
 
 _BAND_PIXELS = 30_000
 """About what is worked on together: it stays in the processor's cache."""
 _FIRST_GROUPS = (0x0002, 0x0008)
 _MAX_FIRST_BYTES = 256
 """Of the first value of a file without a preamble: a group's length, a character set, a UID, a date."""
-_PICTURES = (b"\xff\xd8\xff\xe0", b"\xff\xd8\xff\xe1", b"\xff\xd8\xff\xdb", b"\xff\xd8\xff\xfe", b"\x89PNG")
+_PICTURES = (jpeg, png, jpeg2000)
+_META = tuple(b"\x02\0" + element for element in (b"\0\0UL\4\0", b"\1\0OB\0\0", b"\2\0UI", b"\3\0UI", b"\x10\0UI"))
+"""How the file meta information begins: with its length or, where a writer leaves it out, what comes next."""
 _MAX_FIRST_ELEMENT = 0x0018
 """SOP Instance UID, which every image has, is no later."""
 
@@ -36,8 +41,9 @@ def matches(data: bytes | bytearray | memoryview) -> bool:
     meta = PREAMBLE_BYTES + len(MAGIC)
     if data[PREAMBLE_BYTES:meta] == MAGIC:
         # The preamble may begin as another format, for programs that know that one only (PS3.10, section 7.1); and a
-        # picture may have these letters there by chance, but not the first group of elements behind them.
-        return bytes(data[:4]) not in _PICTURES or data[meta : meta + 2] == b"\x02\x00"
+        # picture may have these letters there, in a comment, but not the file meta information behind them.
+        is_picture = any(picture.matches(data) for picture in _PICTURES)
+        return not is_picture or bytes(data[meta : meta + 8]).startswith(_META)
     return any(_begins(data, order) for order in "<>")
 
 
@@ -45,9 +51,9 @@ def open(data: bytes | bytearray | memoryview) -> "DicomSource":  # noqa: A001 -
     """Check a DICOM file's structure, and that what it names is a frontal chest radiograph.
 
     Raises:
-        UnsupportedFormat: a transfer syntax, depth or colours that are not read.
-        UnusableFilm: no image, several frames, another modality, body part or view, or over a bound.
-        DamagedFilm: cut, or not as the standard has it.
+        UnsupportedFormat: its transfer syntax, depth or colours are not read.
+        UnusableFilm: it holds no image or several, names another modality, body part or view, or exceeds a bound.
+        DamagedFilm: it is cut, or not as the standard has it.
     """
     structure = read_structure(data)
     values = Values(structure.data_set)
@@ -63,8 +69,12 @@ def open(data: bytes | bytearray | memoryview) -> "DicomSource":  # noqa: A001 -
     inner = open_frame(encoded, structure, layout)
     if inner is not None:
         layout = within_cells(layout, 8 if inner.header.bits <= 8 else 16)  # noqa: PLR2004
-    if structure.syntax.coding is Coding.NATIVE and len(encoded) < layout.native_bytes:
-        raise DamagedFilm("the DICOM file is damaged or cut: it has fewer pixels than it says")
+    if structure.syntax.coding is Coding.NATIVE:
+        if len(encoded) < layout.native_bytes:
+            raise DamagedFilm("the DICOM file is damaged or cut: it has fewer pixels than it says")
+        stated, layout = layout, as_continuous(native_planes(encoded, structure, layout)[0], layout)
+        if layout != stated:
+            warnings = (*warnings, "Warning: the DICOM file misstates the bits or the sign of its pixels.")
     header = Header(
         kind="DICOM",
         width_px=layout.columns,
@@ -86,7 +96,7 @@ class DicomSource:
     brightness: Brightness
     encoded: memoryview
     """The film's pixels as they are in the file."""
-    inner: Source | None
+    inner: JpegSource | Jpeg2000Source | None
     """The JPEG or JPEG 2000 that they are."""
 
     def read(self, min_px: int) -> Pixels:
@@ -129,11 +139,14 @@ class DicomSource:
         else:
             # Its smaller resolutions are blurred less than a mean: they are averaged as an uncompressed film is.
             decoded = self.inner.read(OVERSAMPLING * min_px)
-            if self.inner.is_signed and self.layout.signed:
-                decoded = decoded ^ decoded.dtype.type(1 << (self.inner.header.bits - 1))  # as it would be in a cell
         layout = within_cells(self.layout, 8 * decoded.itemsize)
-        if self.inner.header.block_px > 1 and not layout.signed and layout.shift == 0:
-            decoded = np.minimum(decoded, layout.mask)  # loss may overshoot what the film's bits hold
+        is_raised = isinstance(self.inner, Jpeg2000Source) and self.inner.is_signed
+        middle = 1 << (self.inner.header.bits - 1) if is_raised else 0
+        # Where the coder took signed values for unsigned ones, or the reverse, its loss is not at the ends of a range.
+        if self.inner.is_lossy and is_raised == layout.signed:
+            decoded = _clipped(decoded, layout, middle)
+        if is_raised and layout.signed:
+            decoded = decoded ^ decoded.dtype.type(middle)  # as it would be in a cell
         return planes_of(decoded), layout
 
 
@@ -141,8 +154,25 @@ def _as_stored(pixels: Pixels, bits: int) -> Pixels:
     """Return samples of fewer than 8 bits as they were coded: decoded, they are scaled to 8."""
     if bits >= 8:  # noqa: PLR2004
         return pixels
-    top = (1 << bits) - 1
-    return (-(-pixels.astype(np.int32) * top // 255)).astype(np.uint8)
+    levels = -(-np.arange(256) * ((1 << bits) - 1) // 255)
+    stored: Pixels = levels.astype(np.uint8)[pixels]
+    return stored
+
+
+def _clipped(decoded: Pixels, layout: Layout, middle: int) -> Pixels:
+    """Return samples within what the film's bits hold: coding with loss overshoots, and white would become black.
+
+    Args:
+        decoded: Any shape.
+        layout: Where the film's bits lie in them.
+        middle: What signed samples are raised by; 0 of unsigned ones.
+    """
+    levels = 1 << (layout.stored + layout.shift)
+    least = middle - levels // 2 if middle else 0
+    most = least + levels - 1
+    if least <= 0 and most >= np.iinfo(decoded.dtype).max:
+        return decoded
+    return decoded.clip(max(least, 0), most)
 
 
 def _make_rgb(colours: Pixels) -> None:

@@ -4,6 +4,7 @@ What it names is held against the standard's terms and the variants that makers 
 warning. No value of the file is repeated in any text: it might say who was examined.
 """
 
+import contextlib
 import re
 import unicodedata
 
@@ -18,19 +19,35 @@ _FOR_PROCESSING_CLASSES = frozenset({"1.2.840.10008.5.1.4.1.1.1.1.1"})
 
 _NOT_NAMED = frozenset({"", "NONE", "NA", "N A", "OTHER", "UNDEFINED", "UNKNOWN", "UNSPECIFIED"})
 
-_POSTURES = re.compile(r"PORTABLE|MOBILE|BED ?SIDE|SUPINE|SEMI|ERECT|UPRIGHT|SITTING|STANDING| ")
-"""How a film was taken, without a word of the view."""
+_POSTURES = re.compile(
+    r"PORTABLE|MOBILE|BED ?SIDE|IN BED|SUPINE|RECUMBENT|SEMI|ERECT|UPRIGHT|SITTING|SEATED|STANDING"
+    r"|LIEGEND|SITZEND|STEHEND|CHEST|THORAX| "
+)
+"""How a film was taken, or of what, without a word of the view."""
 
-_CHEST = re.compile(r"CHEST|THORA[XC]|TORAX|TORACE|LUNG|PULMO|POUMON|POITRINE|BRUST|BORST|PECHO|\b(CXR|THX)")
-_NOT_CHEST = re.compile(r"ABD|PELV|RIB|SPINE|STERNUM|CLAVIC|WALL|NECK|BREAST")
+_CHEST = re.compile(
+    r"CHEST|THORAX|TORAX|TORACE|LUNG|LONGEN|PULMO|POUMON|POLMON|POITRINE|BRUST|BORST|\bPECHO|PEITO|PETTO|\b(CXR|THX)"
+    r"|(CAGE|CAVITE|CAJA|CAVIDADE?|CAIXA|GABBIA|CAVITA) TH?ORACI"
+    r"|^THORACIC$|THORACIC (STRUCT|CAVIT|CAGE|REGION)"
+)
+"""In English, German, French, Spanish, Portuguese, Italian and Dutch."""
+_NOT_CHEST = re.compile(
+    r"ABD|PELV|RIB|SPINE|STERN|CLAVIC|WALL|NECK|BREAST|MAMM|HALS|BAUCH|BUIK|VENTRE|SHOULDER|SCHULTER|AORT|INLET"
+    r"|VERTEB|LUMB|CERVI|DORS|RACHIS|COLON|COLUMN|COLUNA|WIRBEL|WERVEL|\bCOTES?\b|COSTIL|COSTEL|RIPPE"
+    r"|BRUSTBEIN|BORSTBEEN"
+)
 """What may stand beside the chest in a name that is of another examination, or of more than the chest."""
 
 _FRONTAL = re.compile(
-    r"\b(CHEST|THORAX)?(AP|PA|A P|P A)(CHEST|THORAX|ERECT|SUPINE|SIT|PORT|MOBIL|BED|GRID|\b|\d)"
+    r"\b(CHEST|THORAX)?(AP|PA|A P|P A)(CHEST|THORAX|ERECT|SEMI|SUPINE|SIT|PORT|MOBIL|BED|GRID|\b|\d)"
     r"|FRONT|\bFACE\b|ANTERO ?POST|POSTERO ?ANT"
 )
-_NOT_FRONTAL = re.compile(r"\b(LAO|RAO|LPO|RPO|LL|RL|LLO|RLO|LLD|RLD|AXIAL|LORDOTIC)\b|\bLAT|OBL|DECUB|TANGENT|PROFIL")
-"""Laterals, obliques (PS3.3, C.8.1.4.1.1 and C.8.11.5.1.1) and films of a patient who lies on a side."""
+_NOT_FRONTAL = re.compile(
+    r"\b(LAO|RAO|LPO|RPO|LL|RL|LLO|RLO|LLD|RLD|AXIAL|LORDOTIC)\b|\bLAT|(?<!BI)LAT(ERAL|\b)|OBL|DECUB|TANGENT"
+    r"|PROFIL|PERFIL|SEITL|ZIJDEL"
+)
+"""Laterals, obliques (PS3.3, C.8.1.4.1.1 and C.8.11.5.1.1) and films of a patient who lies on a side. Both lungs are
+BILATERAL."""
 
 
 def check_kind(values: Values) -> tuple[str, ...]:
@@ -78,7 +95,7 @@ def _names_modality(values: Values) -> bool:
 
 def _names_body_part(values: Values) -> bool:
     name = _named(values, "BodyPartExamined", "AnatomicRegionSequence")
-    if name in _NOT_NAMED:
+    if not name or (not _CHEST.search(name) and not _POSTURES.sub("", name)):
         return False
     if not _CHEST.search(name) or _NOT_CHEST.search(name):
         raise UnusableFilm("the DICOM file names a body part that is not known as the chest: send a chest radiograph")
@@ -89,7 +106,7 @@ def _names_body_part(values: Values) -> bool:
 
 def _names_view(values: Values) -> bool:
     name = _named(values, "ViewPosition", "ViewCodeSequence")
-    if name in _NOT_NAMED or not _POSTURES.sub("", name):
+    if not name or not _POSTURES.sub("", name):
         return False
     if not _FRONTAL.search(name) or _NOT_FRONTAL.search(name):
         raise UnusableFilm("the DICOM file names a view that is not known as PA or AP: send a frontal chest radiograph")
@@ -97,18 +114,22 @@ def _names_view(values: Values) -> bool:
 
 
 def _named(values: Values, keyword: str, sequence: str) -> str:
-    """Return a name as words of capitals and digits; from the coded sequence's meaning where the plain value is empty.
+    """Return a name as words of capitals and digits, the coded sequence's meaning behind the plain value.
 
-    Digital radiographs must have the codes, and often leave the plain values out (PS3.3, C.8.11.2 and C.8.11.5).
+    Digital radiographs must have the codes, and often leave the plain values out (PS3.3, C.8.11.2 and C.8.11.5). Both
+    count: a posture is written where the view belongs, and the view is then a code.
     """
-    name = _words(values.text(keyword))
     item = values.item(sequence)
-    return _words(item.text("CodeMeaning")) if name in _NOT_NAMED and item is not None else name
+    names = (_words(values.text(keyword)), "" if item is None else _words(item.text("CodeMeaning")))
+    return " ".join(name for name in names if name not in _NOT_NAMED)
 
 
 def _words(text: str) -> str:
+    """Return a text's words without accents, which are of Latin-1 or of UTF-8 that was read as such."""
+    with contextlib.suppress(UnicodeError):
+        text = text.encode("latin-1").decode()
     plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
-    return re.sub(r"[^A-Z0-9]+", " ", plain).strip()
+    return re.sub(r"[^A-Z0-9]+", " ", plain.upper()).strip()
 
 
 def _is_turned(orientation: list[str]) -> bool:

@@ -67,8 +67,8 @@ def read_layout(values: Values) -> Layout:
     """Return the image's layout.
 
     Raises:
-        DamagedFilm: without a size.
-        UnsupportedFormat: colours or depths that are not read.
+        DamagedFilm: the file states no size.
+        UnsupportedFormat: its colours or its depth are not read.
     """
     rows, columns = values.whole("Rows") or 0, values.whole("Columns") or 0
     if rows <= 0 or columns <= 0:
@@ -106,6 +106,22 @@ def within_cells(layout: Layout, allocated: int) -> Layout:
     )
 
 
+def of_other_sign(layout: Layout) -> Layout:
+    """Return the layout of the same cells as signed samples where they are unsigned, and the reverse."""
+    padding = layout.padding
+    if padding is not None:
+        first, last = sorted(_of_sign(limit, allocated=layout.allocated, signed=not layout.signed) for limit in padding)
+        padding = first, last
+    return replace(layout, signed=not layout.signed, padding=padding)
+
+
+def _of_sign(cell: int, *, allocated: int, signed: bool) -> int:
+    """Return a cell as a signed or as an unsigned number."""
+    top = 1 << allocated
+    cell %= top
+    return cell - top if signed and cell >= top // 2 else cell
+
+
 def _colours(values: Values) -> tuple[int, str]:
     """Return samples per pixel and the photometric interpretation."""
     samples = values.whole("SamplesPerPixel") or 1
@@ -123,8 +139,5 @@ def _padding(values: Values, *, allocated: int, signed: bool) -> tuple[int, int]
     cells = [int.from_bytes(raw[:2], "little" if values.order == "<" else "big") for raw in limits if len(raw) >= 2]  # noqa: PLR2004
     if not limits[0] or not cells:
         return None
-    top = 1 << allocated
-    cells = [cell % top for cell in cells]
-    if signed:
-        cells = [cell - top if cell >= top // 2 else cell for cell in cells]
+    cells = [_of_sign(cell, allocated=allocated, signed=signed) for cell in cells]
     return min(cells), max(cells)

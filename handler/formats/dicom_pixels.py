@@ -11,7 +11,9 @@ from handler.formats import jpeg, jpeg2000
 from handler.formats.dicom_layout import Layout
 from handler.formats.dicom_structure import Element, Structure, fragments
 from handler.formats.dicom_syntax import Coding
-from handler.formats.source import Pixels, Source
+from handler.formats.jpeg import JpegSource
+from handler.formats.jpeg2000 import Jpeg2000Source
+from handler.formats.source import Pixels
 
 _ITEM_BYTES = b"\xfe\xff\x00\xe0"
 _FRAME_CODINGS = (Coding.JPEG, Coding.JPEG_2000)
@@ -22,8 +24,8 @@ def frame(structure: Structure, pixels: Element) -> memoryview:
     """Return the bytes of the film's pixels; of compressed ones, all fragments in one.
 
     Raises:
-        DamagedFilm: cut, or not in items.
-        UnusableFilm: over a bound on fragments.
+        DamagedFilm: the pixels are cut, or compressed ones are not in items.
+        UnusableFilm: there are no pixels, or too many fragments.
     """
     data = structure.data_set.data
     if not pixels.undefined:
@@ -38,21 +40,21 @@ def frame(structure: Structure, pixels: Element) -> memoryview:
     return found[0] if len(found) == 1 else memoryview(b"".join(found))
 
 
-def open_frame(data: memoryview, structure: Structure, layout: Layout) -> Source | None:
+def open_frame(data: memoryview, structure: Structure, layout: Layout) -> JpegSource | Jpeg2000Source | None:
     """Return the JPEG or JPEG 2000 that the pixels are, its structure checked; None where they are neither.
 
     What they begin with says which, as files are met in which the transfer syntax tells of another.
 
     Raises:
-        FilmError: as those formats do.
-        DamagedFilm: neither, though the transfer syntax says so; or of another size than the file says.
+        FilmError: the JPEG or JPEG 2000 is not read, damaged, too costly or no film.
+        DamagedFilm: the pixels are neither, though the transfer syntax says so, or of another size than the file says.
     """
     if structure.syntax.coding not in _FRAME_CODINGS:
         return None
     module = next((module for module in _FRAME_FORMATS if module.matches(data)), None)
     if module is None:
         raise DamagedFilm(f"the DICOM file is damaged: its pixels are no {structure.syntax.coding.value}")
-    source: Source = module.open(data)
+    source: JpegSource | Jpeg2000Source = module.open(data)
     if (source.header.width_px, source.header.height_px) != (layout.columns, layout.rows):
         raise DamagedFilm("the DICOM file is damaged: its compressed pixels are of another size than it says")
     return source
@@ -70,7 +72,7 @@ def native_planes(data: memoryview, structure: Structure, layout: Layout) -> lis
 
     Raises:
         DamagedFilm: words of two bytes end in the middle of one.
-        UnsupportedFormat: colours subsampled over an odd number of columns.
+        UnsupportedFormat: colours are subsampled over an odd number of columns.
 
     Source:
         PS3.5, section 8.1.1 and 8.2; PS3.3, C.7.6.3.1.2 and C.7.6.3.1.3.
@@ -96,7 +98,7 @@ def rle_planes(data: memoryview, layout: Layout) -> list[Pixels]:
     """Return the planes (H, W) of run-length encoded pixels (PS3.5, annex G).
 
     Raises:
-        DamagedFilm: more or fewer samples than the film has, or no such encoding.
+        DamagedFilm: the runs cannot be decoded, or to more or fewer samples than the film has.
     """
     cells = np.empty(layout.rows * layout.columns * layout.samples * layout.sample_bytes, np.uint8)
     try:

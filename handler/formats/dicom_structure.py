@@ -107,9 +107,9 @@ def read_structure(data: bytes | bytearray | memoryview) -> Structure:
     A file may lack the preamble, the file meta information or both (PS3.10, annex A of older editions).
 
     Raises:
-        UnsupportedFormat: of a transfer syntax that is not read.
-        DamagedFilm: cut, or not as PS3.5 has it.
-        UnusableFilm: over a bound on elements, nesting or inflated bytes.
+        UnsupportedFormat: its transfer syntax is not read.
+        DamagedFilm: it is cut, or not as PS3.5 has it.
+        UnusableFilm: it has too many elements, levels of nesting or inflated bytes.
     """
     view = memoryview(data).cast("B")
     start = PREAMBLE_BYTES + len(MAGIC) if view[PREAMBLE_BYTES : PREAMBLE_BYTES + len(MAGIC)] == MAGIC else 0
@@ -138,8 +138,8 @@ def fragments(data: memoryview, pixels: Element) -> list[memoryview]:
     """Return the items of encapsulated pixel data, without the offset table that comes first (PS3.5, annex A.4).
 
     Raises:
-        DamagedFilm: cut, or something else lies between the items.
-        UnusableFilm: over MAX_ELEMENTS.
+        DamagedFilm: an item is cut, or something else lies between the items.
+        UnusableFilm: there are more than MAX_ELEMENTS.
     """
     end = len(data) if pixels.undefined else pixels.end
     walk = _Walk(data)

@@ -69,7 +69,7 @@ def transfer_syntax(uid: str) -> TransferSyntax:
     """Return the transfer syntax of a UID; without one, the default.
 
     Raises:
-        UnsupportedFormat: one that is not read.
+        UnsupportedFormat: the transfer syntax is not read.
     """
     if not uid:
         return NATIVE

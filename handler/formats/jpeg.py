@@ -2,6 +2,9 @@
 
 A film takes at most about a second of a core and `PEAK_BYTES` of memory beside the file itself; what would take more
 is refused by its markers.
+
+Damage that leaves a scan as long as it was cannot be known: an altered bit within a coded value decodes to a valid
+film. Of single flipped bits, a third is detected in usual JPEGs, half in lossless ones, and nearly all in JPEG-LS.
 """
 
 from dataclasses import dataclass
@@ -56,9 +59,9 @@ def open(data: bytes | bytearray | memoryview) -> "JpegSource":  # noqa: A001 - 
     """Check a JPEG's structure.
 
     Raises:
-        DamagedFilm: truncated, or its markers make no JPEG.
+        DamagedFilm: it is truncated, or its markers make no JPEG.
         UnusableFilm: its size or shape is no film's, or it would take too long to decode.
-        UnsupportedFormat: a coding that is not read.
+        UnsupportedFormat: its coding is not read.
     """
     view = memoryview(data).cast("B")
     structure = parse(view)
@@ -87,6 +90,14 @@ class JpegSource:
     data: memoryview
     """Up to its EOI marker."""
     structure: Structure
+
+    @property
+    def is_lossy(self) -> bool:
+        """Whether samples may come out otherwise than they were coded; of JPEG-LS, where a scan allows an error."""
+        found = self.structure
+        if found.frame == SOF_JPEG_LS:
+            return any(scan.first for scan in found.scans)
+        return found.frame != SOF_LOSSLESS
 
     def read(self, min_px: int) -> Pixels:
         """Decode the film; a usual JPEG, n/8 of its size where that leaves no side shorter than `min_px`.
@@ -164,7 +175,7 @@ def _kind(found: Structure) -> str:
     """Return the film's kind, for people, if it is one that is read.
 
     Raises:
-        UnsupportedFormat: it is not, and would end the process in one of the decoders or come out wrong.
+        UnsupportedFormat: the kind would end the process in one of the decoders, or come out wrong.
     """
     count, bits = len(found.components), found.bits
     sampled_alike = len({(each.across, each.down) for each in found.components}) == 1

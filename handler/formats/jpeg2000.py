@@ -2,6 +2,9 @@
 
 A film takes at most about a second of a core and `PEAK_BYTES` of memory beside the file itself: at full resolution
 that would be 3 megapixels; but all usual ones hold smaller resolutions, which are decoded for a fraction.
+
+Altered bytes within a block are detected by `jpeg2000_blocks`, mostly: where a check, together with decoding, takes no
+more than that second. Where it would, or where packets are not ordered by resolution, they cannot be known.
 """
 
 import io
@@ -11,6 +14,7 @@ import numpy as np
 from PIL import ImageFile
 
 from handler.errors import DamagedFilm, UnusableFilm
+from handler.formats import jpeg2000_blocks
 from handler.formats.jpeg2000_structure import CODESTREAM_SIGNATURE, JP2_SIGNATURE, Structure, parse
 from handler.formats.source import MAX_COST_NS, Header, Pixels
 
@@ -32,16 +36,16 @@ def open(data: bytes | bytearray | memoryview) -> "Jpeg2000Source":  # noqa: A00
     """Check a JPEG 2000's structure.
 
     Raises:
-        DamagedFilm: truncated, or its boxes and markers make no JPEG 2000.
+        DamagedFilm: it is truncated, a tile is missing, or its boxes and markers make no JPEG 2000.
         UnusableFilm: its size or shape is no film's, or it would take too long to decode.
-        UnsupportedFormat: a coding that is not read.
+        UnsupportedFormat: its coding is not read.
     """
     view = memoryview(data).cast("B")
     structure = parse(view)
     header = Header(
         kind="JPEG 2000", width_px=structure.width_px, height_px=structure.height_px, bits=structure.bits, block_px=1
     )
-    source = Jpeg2000Source(header, view[structure.start : structure.end], structure)
+    source = Jpeg2000Source(header, _repaired(view, structure), structure)
     source.halvings(_LEAST_PX)
     return source
 
@@ -59,6 +63,11 @@ class Jpeg2000Source:
         """Whether the samples are signed: `read` returns them raised by half their range."""
         return self.structure.is_signed
 
+    @property
+    def is_lossy(self) -> bool:
+        """Whether samples may come out otherwise than they were coded."""
+        return not self.structure.is_reversible
+
     def read(self, min_px: int) -> Pixels:
         """Decode the film, halved in size as often as it can be with no side shorter than `min_px`.
 
@@ -67,8 +76,7 @@ class Jpeg2000Source:
             the depth.
 
         Raises:
-            DamagedFilm: the film cannot be decoded whole, as far as can be known: the format has nothing that tells of
-                altered bytes within a block.
+            DamagedFilm: the film cannot be decoded whole, or a block of it was altered.
             UnusableFilm: at a size of `min_px`, it would take too long to decode.
         """
         halvings = self.halvings(min_px)
@@ -76,6 +84,8 @@ class Jpeg2000Source:
             with _Codestream(self.codestream, self.structure, halvings) as image:
                 image.load()
                 pixels: Pixels = np.asarray(image)
+            if 2 * self._cost_ns(halvings) <= MAX_COST_NS and jpeg2000_blocks.is_checkable(self.structure, halvings):
+                jpeg2000_blocks.check(self.codestream, self.structure, halvings)
         except (OSError, ValueError, SyntaxError):
             pass  # Pillow's reason says nothing, and its traceback would keep the pixels
         else:
@@ -88,17 +98,33 @@ class Jpeg2000Source:
         """Return how often the film's size is halved in decoding.
 
         Raises:
-            UnusableFilm: even so, it would take too long.
+            UnusableFilm: even so, it would take too long to decode.
         """
         found = self.structure
         shortest = min(found.width_px, found.height_px)
         halvings = 0
         while halvings < found.levels and shortest >> (halvings + 1) >= min_px:
             halvings += 1
-        samples = (found.width_px * found.height_px * found.components) >> (2 * halvings)
-        if samples * (_SAMPLE_NS + found.bit_planes * _BIT_PLANE_NS) > MAX_COST_NS:
+        if self._cost_ns(halvings) > MAX_COST_NS:
             raise UnusableFilm("the JPEG 2000 would take too long to decode: it holds no small resolution")
         return halvings
+
+    def _cost_ns(self, halvings: int) -> float:
+        """Return an upper estimate of the time that decoding takes."""
+        found = self.structure
+        samples = (found.width_px * found.height_px * found.components) >> (2 * halvings)
+        return samples * (_SAMPLE_NS + found.bit_planes * _BIT_PLANE_NS)
+
+
+def _repaired(data: memoryview, structure: Structure) -> memoryview:
+    """Return the codestream with its harmless faults mended; usually it has none, and is not copied."""
+    codestream = data[structure.start : structure.end]
+    if not structure.repairs:
+        return codestream
+    copy = bytearray(codestream)
+    for place, value in structure.repairs:
+        copy[place - structure.start] = value
+    return memoryview(copy)
 
 
 class _Codestream(ImageFile.ImageFile):

@@ -5,7 +5,7 @@ Source:
 """
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from handler.errors import DamagedFilm, UnsupportedFormat, UnusableFilm
 from handler.formats.source import check_shape
@@ -56,18 +56,42 @@ class Structure:
     """How many times its size can be halved."""
     bit_planes: int = 0
     """The most that any coefficient may have."""
+    layers: int = 0
+    order: int = 0
+    """Of the packets, T.800 table A.16."""
+    block_style: int = 0
+    """Of the code-blocks, T.800 table A.19."""
+    is_reversible: bool = False
+    """Whether the wavelets are whole numbers: without loss, unless its writer has left bits out."""
+    blocks: list[int] = field(default_factory=list)
+    """The most code-blocks that each resolution has, the lowest first."""
+    coding_at: int = 0
+    """Where the file has the coding style, behind its segment's length."""
+    repairs: list[tuple[int, int]] = field(default_factory=list)
+    """Places in the file and values of counts that the decoder stumbles over, though the film is whole."""
     start: int = 0
     """Where the codestream lies in the file."""
     end: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """One part of a tile."""
+
+    number: int
+    count: int
+    """Parts that the tile has, as this one says."""
+    count_at: int
+    """Where the file says so."""
 
 
 def parse(data: memoryview) -> Structure:
     """Walk the boxes, if there are any, and the codestream's markers up to its end.
 
     Raises:
-        DamagedFilm: truncated, or what is there makes no JPEG 2000.
-        UnusableFilm: too many boxes, segments, tiles, packets or blocks, or a size that no radiograph has.
-        UnsupportedFormat: a coding that is not read.
+        DamagedFilm: it is truncated, a tile is missing, or what is there makes no JPEG 2000.
+        UnusableFilm: it has too many boxes, segments, tiles, packets or blocks, or a size that no radiograph has.
+        UnsupportedFormat: its coding is not read.
     """
     found = Structure()
     found.start = 0 if data[:4] == CODESTREAM_SIGNATURE else _codestream(data)
@@ -129,7 +153,7 @@ def _main_header(data: memoryview, found: Structure) -> int:
         if marker == _SIZ and not found.components:
             _size(body, found)
         elif marker == _COD:
-            coding = bytes(body)
+            coding, found.coding_at = bytes(body), position + 4
         elif marker in {_QCD, _QCC}:
             _quantisation(marker, body, found)
         position = following
@@ -177,22 +201,23 @@ def _quantisation(marker: int, body: memoryview, found: Structure) -> None:
 def _check_coding(coding: bytes, found: Structure) -> None:
     """Read the coding style, and refuse one of too many packets or code-blocks."""
     has_precincts = coding[0] & 1
-    layers = int.from_bytes(coding[2:4])
-    found.levels, block_across, block_down, block_style = coding[5], coding[6] + 2, coding[7] + 2, coding[8]
+    found.is_reversible = coding[9] == 1
+    found.order, found.layers = coding[1], int.from_bytes(coding[2:4])
+    found.levels, block_across, block_down, found.block_style = coding[5], coding[6] + 2, coding[7] + 2, coding[8]
     precincts = coding[10:] if has_precincts else bytes([_WHOLE | _WHOLE << 4]) * (found.levels + 1)
-    if block_style & 0x40:
+    if found.block_style & 0x40:
         raise unsupported(_RARE[_CAP])
     if (
         found.levels > _MAX_LEVELS
         or max(block_across, block_down) > _MAX_BLOCK_EXPONENT
-        or not layers
+        or not found.layers
         or len(precincts) != found.levels + 1
     ):
         raise DamagedFilm("the JPEG 2000 is damaged: its coding style is impossible")
     tiles = -(-found.width_px // found.tile_width) * -(-found.height_px // found.tile_height)
     # Packets and code-blocks lie on the image's grid: tiles may begin and end within one.
     more = 1 if tiles > 1 else 0
-    packets = blocks = 0
+    packets = 0
     for resolution, precinct in enumerate(precincts):
         across, down = precinct & 15, precinct >> 4
         shift = found.levels - resolution
@@ -202,10 +227,10 @@ def _check_coding(coding: bytes, found: Structure) -> None:
         if min(across, down) < half:
             raise DamagedFilm("the JPEG 2000 is damaged: its coding style is impossible")
         wide, high = min(block_across, across - half), min(block_down, down - half)
-        blocks += (3 if half else 1) * _pieces(columns >> half, wide, more) * _pieces(rows >> half, high, more)
-    packets *= tiles * layers * found.components
-    blocks *= tiles * found.components
-    if tiles > MAX_TILES or packets > MAX_PACKETS or blocks > MAX_CODE_BLOCKS:
+        blocks = (3 if half else 1) * _pieces(columns >> half, wide, more) * _pieces(rows >> half, high, more)
+        found.blocks.append(blocks * tiles * found.components)
+    packets *= tiles * found.layers * found.components
+    if tiles > MAX_TILES or packets > MAX_PACKETS or sum(found.blocks) > MAX_CODE_BLOCKS:
         raise UnusableFilm(
             "the JPEG 2000 would take too long to decode: it has too many tiles, layers, precincts or blocks"
         )
@@ -218,21 +243,46 @@ def _pieces(length: int, exponent: int, more: int) -> int:
 
 def _tile_parts(data: memoryview, position: int, found: Structure) -> int:
     """Walk the tile-parts and return where the codestream ends."""
+    parts: dict[int, list[_Part]] = {}
     for _ in range(MAX_TILES + 1):
         if data[position : position + 2] == _END:
+            _check_parts(parts, found)
             return position + 2
         start = position
         marker, body, position = _segment(data, position)
         if marker != _SOT:
             raise DamagedFilm("the JPEG 2000 is truncated or damaged: a tile of it is not whole")
-        _, length, _, _ = struct.unpack(">HIBB", body)
+        tile, length, part, count = struct.unpack(">HIBB", body)
+        parts.setdefault(tile, []).append(_Part(part, count, position - 1))
         position = _tile_header(data, position, found)
         if not length:
+            _check_parts(parts, found)
             return _padded_end(data, position)
         if start + length < position:
             raise DamagedFilm("the JPEG 2000 is truncated or damaged: a tile of it is not whole")
         position = start + length
     raise UnusableFilm(f"the JPEG 2000 has too many parts of tiles: at most {MAX_TILES:,} are read")
+
+
+def _check_parts(parts: dict[int, list[_Part]], found: Structure) -> None:
+    """Refuse a codestream without all of its tiles, or without all parts of one: the decoder would leave it grey.
+
+    Args:
+        parts: By tile, as they come.
+        found: What is known of the codestream; wrong counts are noted.
+
+    Raises:
+        DamagedFilm: a tile or a part of one is missing.
+    """
+    tiles = -(-found.width_px // found.tile_width) * -(-found.height_px // found.tile_height)
+    if sorted(parts) != list(range(tiles)):
+        raise DamagedFilm("the JPEG 2000 is truncated or damaged: not all of its tiles are there")
+    for of_tile in parts.values():
+        for number, part in enumerate(of_tile):
+            if part.number != number or part.count > len(of_tile):
+                raise DamagedFilm("the JPEG 2000 is truncated or damaged: a part of a tile is missing")
+            if 0 < part.count < len(of_tile):  # 0 leaves it open; GDCM 2.1 writes one less than there are
+                found.repairs.append((part.count_at, len(of_tile)))
 
 
 def _tile_header(data: memoryview, position: int, found: Structure) -> int:

@@ -103,9 +103,9 @@ def parse(data: memoryview) -> Structure:
     """Walk a JPEG's markers, at most `MAX_SEGMENTS` of them, up to the EOI marker; what comes after is not looked at.
 
     Raises:
-        DamagedFilm: no end, no film, segments that lead nowhere.
-        UnusableFilm: too many segments or scans, or a size that no radiograph has.
-        UnsupportedFormat: a coding that is not read.
+        DamagedFilm: it has no end or no picture, or its segments lead nowhere.
+        UnusableFilm: it has too many segments or scans, or a size that no radiograph has.
+        UnsupportedFormat: its coding is not read.
     """
     return _Walk(data).run()
 

@@ -4,7 +4,6 @@ A film takes at most about a second of a core and `PEAK_BYTES` of memory beside 
 is refused by its header.
 """
 
-import logging
 import struct
 import time
 import zlib
@@ -50,10 +49,6 @@ _ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), 
 _LAST_FILTER = 4
 _PIECE_BYTES = 1 << 18
 
-# The codecs log what their libraries remark on a file: of PNG, a line for every interlaced one. It is either an error,
-# and raised as well, or of no use to who runs the service.
-logging.getLogger("imagecodecs").setLevel(logging.CRITICAL)
-
 
 @dataclass(slots=True)
 class _Chunks:
@@ -74,7 +69,7 @@ def open(data: bytes | bytearray | memoryview) -> "PngSource":  # noqa: A001 - t
     """Check a PNG's chunks up to its IEND; what comes after is not looked at.
 
     Raises:
-        DamagedFilm: truncated, or its chunks make no PNG.
+        DamagedFilm: it is truncated, or its chunks make no PNG.
         UnusableFilm: its size or shape is no film's, or it would take too much time or memory to decode.
     """
     view = memoryview(data).cast("B")
@@ -136,7 +131,7 @@ class PngSource:
 
         Raises:
             zlib.error: the pixels cannot be decompressed.
-            DamagedFilm: a bad checksum, an unknown filter, or not all pixels are there.
+            DamagedFilm: a checksum is wrong, a filter is unknown, or not all pixels are there.
             UnusableFilm: decompressing takes too long.
         """
         data = bytearray(_SIGNATURE)
@@ -221,8 +216,8 @@ def _walk(data: memoryview) -> _Chunks:
     """Return what is read of the file's chunks.
 
     Raises:
-        DamagedFilm: no IHDR first, a chunk that leads nowhere, or no IEND.
-        UnusableFilm: too many chunks.
+        DamagedFilm: IHDR is not first, a chunk leads nowhere, or there is no IEND.
+        UnusableFilm: there are too many chunks.
     """
     first, position = _chunk_at(data, len(_SIGNATURE))
     if first[:8] != struct.pack(">I4s", _IHDR_BYTES, b"IHDR") or not _is_whole(first):

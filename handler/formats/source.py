@@ -64,7 +64,7 @@ def check_shape(width_px: int, height_px: int) -> None:
     """Refuse a film of a size or shape that no radiograph has.
 
     Raises:
-        UnusableFilm: over 40 million pixels, a side under 64, or sides of more than 4:1.
+        UnusableFilm: the film has over 40 million pixels, a side under 64, or sides of more than 4:1.
     """
     if width_px * height_px > MAX_PIXELS:
         raise UnusableFilm(f"the film is too large: {width_px}x{height_px} pixels, at most {MAX_PIXELS:,} are decoded")

@@ -279,17 +279,22 @@ def test_colours_subsampled_over_an_odd_number_of_columns_are_refused() -> None:
         dicom.open(data).read(224)
 
 
-@pytest.mark.parametrize("beginning", [b"\xff\xd8\xff\xe0", b"\x89PNG\r\n\x1a\n", b"II*\0"])
+@pytest.mark.parametrize(
+    "beginning", [b"\xff\xd8\xff\xe0", b"\xff\xd8\xff\xee", b"\xff\xd8\xff\xc4", b"\x89PNG\r\n\x1a\n", b"II*\0"]
+)
 def test_preamble_may_begin_as_another_format(beginning: bytes) -> None:
     data = beginning + dicom_of(FILM)[len(beginning) :]
     assert open_film(data).header.kind == "DICOM"
 
 
-def test_letters_within_a_picture_make_no_dicom_file_of_it() -> None:
+@pytest.mark.parametrize("following", [b"y" * 20, b"\x02\x00" + b"y" * 18, b"\x02\x00\x00\x00" + b"y" * 16])
+@pytest.mark.parametrize("has_app0", [True, False])
+def test_letters_within_a_picture_make_no_dicom_file_of_it(following: bytes, *, has_app0: bool) -> None:
     picture = jpeg(grey(200, 160))
-    comment = b"x" * (128 - 24) + b"DICM" + b"y" * 20  # behind SOI and APP0
-    app0 = 2 + 2 + int.from_bytes(picture[4:6], "big")
-    marked = picture[:app0] + b"\xff\xfe" + (len(comment) + 2).to_bytes(2, "big") + comment + picture[app0:]
+    app0 = 4 + int.from_bytes(picture[4:6], "big")
+    start = picture[:app0] if has_app0 else picture[:2]
+    comment = b"x" * (128 - len(start) - 4) + b"DICM" + following
+    marked = start + b"\xff\xfe" + (len(comment) + 2).to_bytes(2, "big") + comment + picture[app0:]
     assert marked[128:132] == b"DICM"
     assert open_film(marked).header.kind == "JPEG"
 
@@ -300,10 +305,56 @@ def test_file_without_a_preamble_may_begin_with_an_empty_character_set() -> None
     assert open_film(b"\x08\x00\x05\x00CS\x00\x00" + film).header.kind == "DICOM"
 
 
-@pytest.mark.parametrize("syntax", ["lossless JPEG", "JPEG-LS"])
-@pytest.mark.parametrize("bits", [4, 7])
-def test_film_of_few_bits_comes_out_of_its_jpeg_as_it_went_in(syntax: str, bits: int) -> None:
+@pytest.mark.parametrize("signed", [False, True])
+@pytest.mark.parametrize("bits", [4, 5, 6, 7])
+def test_film_of_few_bits_comes_out_of_its_lossless_jpeg_as_it_went_in(bits: int, *, signed: bool) -> None:
     film = (np.arange(100 * 120) % (1 << bits)).astype(np.uint8).reshape(100, 120)
-    data = dicom_of(film, transfer_syntax=syntax, bits_stored=bits)
-    plain = dicom_of(film, bits_stored=bits)
+    data = dicom_of(film, transfer_syntax="lossless JPEG", bits_stored=bits, signed=signed)
+    plain = dicom_of(film, bits_stored=bits, signed=signed)
     assert (open_film(data).read(100) == open_film(plain).read(100)).all()
+
+
+def edges(top: int, dtype: str) -> npt.NDArray[Any]:
+    """Return a film of black and white fields, at whose edges coding with loss overshoots."""
+    fields = np.random.default_rng(0).integers(0, 2, (HEIGHT // 5, WIDTH // 5))
+    film: npt.NDArray[Any] = np.kron(fields, np.full((5, 5), top)).astype(dtype)
+    return film
+
+
+def test_overshoot_of_a_lossy_jpeg_stays_white() -> None:
+    film = edges(1023, "uint16")
+    frame = imagecodecs.jpeg8_encode(film, level=70, bitspersample=12)
+    assert imagecodecs.jpeg8_decode(frame).max() > 1023
+    tags: dict[str, Any] = {"PixelData": encapsulate([bytes(frame)])}
+    found = read(dicom_of(film, bits_stored=10, transfer_syntax="JPEG extended", **tags))
+    assert found[film == 1023].min() > 128
+
+
+@pytest.mark.parametrize("signed", [False, True])
+def test_overshoot_of_a_lossy_jpeg_2000_stays_what_it_was(*, signed: bool) -> None:
+    film = edges(4095, "uint16")
+    stored = film.astype(np.int16) - 2048 if signed else film
+    frame = imagecodecs.jpeg2k_encode(stored, codecformat="j2k", level=55, reversible=False, bitspersample=16)
+    decoded = imagecodecs.jpeg2k_decode(frame)
+    assert decoded.min() < stored.min() if signed else decoded.max() > stored.max()
+    tags: dict[str, Any] = {"PixelData": encapsulate([bytes(frame)])}
+    found = read(dicom_of(film, bits_stored=12, signed=signed, transfer_syntax="JPEG 2000", **tags))
+    assert found[film == 4095].min() > 128
+    assert found[film == 0].max() < 128
+
+
+@pytest.mark.parametrize("name", ["explicit", "RLE", "lossless JPEG, first order", "JPEG-LS", "JPEG 2000, lossless"])
+def test_overlay_in_the_unused_bits_of_a_lossless_film_is_not_seen(name: str) -> None:
+    film = of_bits(FILM, 12)
+    cells = film.copy()
+    cells[20:40, 30:60] |= 0x8000
+    plain = dicom.open(dicom_of(film, bits_stored=12)).read(HEIGHT)
+    layout: dict[str, Any] = {"BitsStored": 12, "HighBit": 11}
+    assert np.array_equal(dicom.open(dicom_of(cells, transfer_syntax=name, **layout)).read(HEIGHT), plain)
+
+
+def test_lossy_jpeg_2000_of_signed_samples_that_the_file_calls_unsigned_is_read() -> None:
+    film = of_bits(FILM, 12)
+    frame = imagecodecs.jpeg2k_encode(film.astype(np.int16), codecformat="j2k", level=70, reversible=False)
+    tags: dict[str, Any] = {"PixelData": encapsulate([bytes(frame)])}
+    assert error_of(dicom_of(film, bits_stored=12, transfer_syntax="JPEG 2000", **tags)) < 2.5

@@ -63,7 +63,7 @@ WITHOUT_MODALITY = {
 }
 
 UNCERTAIN = {"no_meta.dcm", "GDCMJ2K_TextGBR.dcm"}
-"""One begins in the middle of an element, the other's JP2 file is not as its decoder would have it."""
+"""One begins in the middle of an element, the other names no modality, and is held to its own test."""
 
 
 @pytest.mark.parametrize("name", [name for name in FILES if name not in WITHOUT_MODALITY | UNCERTAIN])
@@ -152,6 +152,12 @@ def test_colour_is_as_pydicom_reads_it(name: str) -> None:
     expected = stored(data_set) / (1 << data_set.BitsStored)
     assert found.shape == expected.shape
     assert np.abs(found - expected).mean() < 0.02
+
+
+def test_jpeg_2000_that_counts_the_parts_of_its_tiles_wrongly_is_read() -> None:
+    data, data_set = as_film("GDCMJ2K_TextGBR.dcm")
+    frame = next(generate_frames(data_set.PixelData, number_of_frames=1))
+    assert np.array_equal(dicom.open(data).read(400), imagecodecs.jpeg2k_decode(frame))
 
 
 @pytest.mark.parametrize(

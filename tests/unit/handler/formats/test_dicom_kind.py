@@ -37,7 +37,8 @@ def test_other_modality_is_refused(modality: str) -> None:
     "body_part",
     [
         *("CHEST", "chest", "CHEST ", "CHEST_PA", "PORT CHEST", "THORAX", "TORAX", "LUNGS", "TORACE", "CXR PA"),
-        *("BRUST", "BRUSTKORB", "POITRINE", "BORST", "THORACIC", "LUNGS BILATERAL"),
+        *("BRUST", "BRUSTKORB", "POITRINE", "BORST", "BORSTKAS", "THORACIC", "LUNGS BILATERAL", "CHEST BILAT"),
+        *("PECHO", "PEITO", "PETTO", "POLMONI", "CAJA TORACICA", "CAGE THORACIQUE", "PORTABLE CHEST"),
     ],
 )
 def test_chest_is_read(body_part: str) -> None:
@@ -49,6 +50,8 @@ def test_chest_is_read(body_part: str) -> None:
     [
         *("HAND", "ABDOMEN", "SKULL", "PELVIS", "KNEE", "BREAST", "CSPINE", "TSPINE", "RIB", "HEART"),
         *("CHESTABDOMEN", "CHESTABDPELVIS", "NECKCHEST", "THORAX SPINE", "CHEST WALL", "1234567"),
+        *("THORACIC SPINE", "THORACOLUMBAR", "RACHIS THORACIQUE", "BRUSTWIRBELSAEULE", "BRUSTBEIN", "BORSTBEEN"),
+        *("BORSTWERVEL", "COLUMNA TORACICA", "THORAX ABDOMEN", "BECKEN", "RODILLA", "GENOU"),
     ],
 )
 def test_other_body_part_is_refused(body_part: str) -> None:
@@ -80,7 +83,10 @@ def test_other_view_is_refused(view: str) -> None:
         warnings_of(view=view)
 
 
-@pytest.mark.parametrize("body_part", ["CHEST LATERAL", "THORAX PROFIL", "CHEST LAT"])
+@pytest.mark.parametrize(
+    "body_part",
+    ["CHEST LATERAL", "THORAX PROFIL", "CHEST LAT", "CHESTLATERAL", "THORAX SEITLICH", "CHESTLAT", "TORAX PERFIL"],
+)
 def test_lateral_that_only_the_body_part_names_is_refused(body_part: str) -> None:
     with pytest.raises(UnusableFilm, match="a view that is not known as PA or AP"):
         warnings_of(body_part=body_part, view=None)
@@ -165,6 +171,30 @@ def test_report_is_refused_as_holding_no_image() -> None:
         dicom.open(written(report, SYNTAXES["explicit"]))
 
 
-@pytest.mark.parametrize("view", ["PORTABLE", "SUPINE", "ERECT", "SEMI-ERECT", "PORTABLE SUPINE"])
+@pytest.mark.parametrize(
+    "view", ["PORTABLE", "SUPINE", "ERECT", "SEMI-ERECT", "PORTABLE SUPINE", "CHEST", "PORTABLE CHEST", "liegend"]
+)
 def test_posture_alone_names_no_view(view: str) -> None:
     assert warnings_of(view=view) == ("Warning: the DICOM file does not name the view position.",)
+
+
+def test_posture_alone_names_no_body_part() -> None:
+    assert warnings_of(body_part="PORTABLE") == ("Warning: the DICOM file does not name the body part.",)
+
+
+@pytest.mark.parametrize("view", ["AP SEMI-ERECT", "AP PORTABLE", "APSEMIERECT", "PA BILATERAL"])
+def test_posture_beside_a_frontal_view_is_read(view: str) -> None:
+    assert warnings_of(view=view) == ()
+
+
+def test_code_of_a_lateral_beside_a_posture_is_refused() -> None:
+    assert warnings_of(view="ERECT", ViewCodeSequence=code("postero-anterior")) == ()
+    with pytest.raises(UnusableFilm, match="view"):
+        warnings_of(view="ERECT", ViewCodeSequence=code("left lateral"))
+
+
+@pytest.mark.parametrize("name", ["Tórax", "TÓRAX", "CAVITÀ TORACICA"])
+@pytest.mark.parametrize("character_set", ["ISO_IR 100", "ISO_IR 192"])
+def test_accents_are_read_in_latin_1_and_utf_8(name: str, character_set: str) -> None:
+    region = {"AnatomicRegionSequence": code(name), "SpecificCharacterSet": character_set}
+    assert warnings_of(body_part=None, **region) == ()

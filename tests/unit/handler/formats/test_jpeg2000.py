@@ -160,6 +160,44 @@ def test_tile_part_up_to_the_end_is_read_with_and_without_padding() -> None:
         pixels(open_ended[:-2])
 
 
+def tile_parts(data: bytes) -> tuple[bytes, list[bytes]]:
+    """Return a codestream's main header, and its tile-parts."""
+    start = position = marker_of(data, 0x90) - 2
+    parts = []
+    while data[position : position + 2] == b"\xff\x90":
+        (length,) = struct.unpack_from(">I", data, position + 6)
+        parts.append(data[position : position + length])
+        position += length
+    return data[:start], parts
+
+
+TILED = saved(GREY, tile_size=(64, 64), num_resolutions=4)
+
+
+@pytest.mark.parametrize("missing", [0, 5, 11])
+def test_film_without_one_of_its_tiles_is_refused(missing: int) -> None:
+    header, parts = tile_parts(TILED)
+    assert len(parts) == 12
+    assert np.array_equal(pixels(header + b"".join(parts) + b"\xff\xd9"), np.asarray(GREY))
+    del parts[missing]
+    with pytest.raises(DamagedFilm, match="not all of its tiles are there"):
+        jpeg2000.open(header + b"".join(parts) + b"\xff\xd9")
+
+
+@pytest.mark.parametrize(("number", "count"), [(0, 2), (1, 0)])
+def test_film_without_one_part_of_a_tile_is_refused(number: int, count: int) -> None:
+    header, parts = tile_parts(TILED)
+    parts[3] = parts[3][:10] + bytes([number, count]) + parts[3][12:]
+    with pytest.raises(DamagedFilm, match="a part of a tile is missing"):
+        jpeg2000.open(header + b"".join(parts) + b"\xff\xd9")
+
+
+@pytest.mark.parametrize("boxes", [True, False])
+def test_film_that_lacks_nothing_but_its_end_marker_is_refused(boxes: bool) -> None:
+    with pytest.raises(DamagedFilm, match="truncated or damaged"):
+        jpeg2000.open(saved(GREY, boxes=boxes)[:-2])
+
+
 DAMAGED = {
     "no codestream": START,
     "a box without length": START + struct.pack(">I4s", 3, b"uuid") + bytes(30),
