@@ -85,13 +85,18 @@ train: $(VENV)/.train ## Train: make train DATA=DIR RECIPE=robust (goes on if it
 	  $(if $(START),--start-from $(START)) $(if $(COPIES),--copies $(COPIES))
 
 .PHONY: average
-average: $(VENV)/.train ## Average runs of several seeds: make average DATA=DIR RUNS="runs/a runs/b" RUN=runs/average
+average: $(VENV)/.train ## Average the weights of runs: make average DATA=DIR RUNS="runs/a runs/b" RUN=runs/average
 	@$(BIN)/python -m training.average --data $(call required,DATA) --runs $(call required,RUNS) --out $(RUN)
 
 .PHONY: compare
 compare: $(VENV)/.train ## Compare runs on the films they held out: make compare DATA=DIR RUNS="runs/a runs/b"
 	@$(BIN)/python -m training.compare --data $(call required,DATA) --runs $(or $(RUNS),$(wildcard runs/*)) \
 	  $(if $(OUT),--out $(OUT)) $(if $(JSON),--json $(JSON))
+
+.PHONY: resolution
+resolution: $(VENV)/.train ## Tell what resolution is worth, and costs: make resolution DATA=DIR FILMS=DIR RUNS="runs/a runs/b"
+	@$(BIN)/python -m training.resolution --data $(call required,DATA) --films $(call required,FILMS) \
+	  --runs $(call required,RUNS) $(if $(JSON),--json $(JSON)) $(if $(PLOT),--plot $(PLOT))
 
 .PHONY: ablate
 ablate: $(VENV)/.train ## Train and compare the variants of config/ablation.yaml: make ablate DATA=DIR SEEDS="0 1"
@@ -122,7 +127,7 @@ card: $(VENV)/.train ## Render MODEL_CARD.md from the contract and the report
 reproduce: $(VENV)/.train ## Train the shipped recipe again and compare with the report: make reproduce DATA=DIR SEEDS="0 1"
 	@$(BIN)/python -m training.reproduce --data $(call required,DATA) --model-store $(MODEL_STORE) \
 	  $(if $(filter-out file,$(origin RECIPE)),--recipe $(RECIPE)) $(if $(SEEDS),--seeds $(SEEDS)) \
-	  $(if $(BACKBONE_WEIGHTS),--backbone-weights $(BACKBONE_WEIGHTS))
+	  $(if $(COPIES),--copies $(COPIES)) $(if $(BACKBONE_WEIGHTS),--backbone-weights $(BACKBONE_WEIGHTS))
 
 .PHONY: evaluate
 evaluate: $(VENV)/.train ## Score films with the shipped model: make evaluate DATA=DIR OUT=DIR
@@ -141,6 +146,10 @@ invariance: $(VENV)/.train ## Tell how far bars, depth, brightness and polarity 
 audit: $(VENV)/.train ## Audit the model for shortcuts: make audit DATA=DIR OUT=DIR (MODEL=STORE_OR_RUN; COMPARE="MODEL MODEL")
 	@$(BIN)/python -m training.audit --data $(call required,DATA) --model $(or $(MODEL),$(MODEL_STORE)) \
 	  --out $(or $(OUT),out/audit) $(if $(COMPARE),--compare $(COMPARE)) $(if $(JSON),--json $(JSON))
+
+.PHONY: official-test
+official-test: $(VENV)/.train ## Score the shipped version on the official test split, once: make official-test DATA=DIR
+	@$(BIN)/python -m training.official_test --data $(call required,DATA) --model-store $(MODEL_STORE)
 
 .PHONY: adults
 adults: $(VENV)/.train ## Tell what the model calls adults' films: make adults DATA=DIR with no_finding/ and pneumonia/

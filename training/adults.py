@@ -70,6 +70,7 @@ def called(shipped: Shipped, films: DecodedFilms) -> dict[str, Any]:
         intervals = {name: share(decided[inside]) for name, decided in served.decisions.items()}
         told[group] = {name: {"value": one.value, "low": one.low, "high": one.high} for name, one in intervals.items()}
     return {
+        "model": shipped.contract.model_version,
         "films": {group: int((films.labels == label).sum()) for label, group in enumerate(GROUPS)},
         "called_pneumonia": told,
         "roc_auc": round(roc_auc(films.labels, np.diff(shipped.logits(films).astype(np.float64), axis=1)[:, 0]), 6),

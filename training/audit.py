@@ -15,7 +15,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from training import cli
+from training import cli, plots
 from training.audit_measures import audit_rows, score_rows
 from training.audit_report import comparison, comparison_table, markdown, plot, worst_films
 from training.audited import held_out_by_all, open_model
@@ -34,12 +34,15 @@ def main() -> None:
     parser.add_argument("--model", type=Path, default=Path("model_store"), help="a model store or a run folder")
     parser.add_argument("--compare", type=Path, nargs="+", help="models to compare instead, best first")
     parser.add_argument("--out", type=Path, default=Path("out/audit"), help="folder of the report")
-    parser.add_argument("--json", type=Path, help="also write the figures to this file")
+    parser.add_argument("--json", type=Path, help="also write the figures to this file, and their plot beside it")
     args = parser.parse_args()
     films = load_films(args.data)
     told = compare(args.compare, films) if args.compare else audit(args.model, films, args.out)
     if args.json:
         _write_json(told, args.json)
+        if not args.compare:
+            plot(told["rows"], args.json.with_suffix(".png"))
+            plots.shrink(args.json.with_suffix(".png"))
 
 
 def audit(folder: Path, films: DecodedFilms, out: Path) -> dict[str, Any]:

@@ -57,7 +57,7 @@ def open_model(folder: Path, films: DecodedFilms) -> Audited:
     """Open a model store or a run folder.
 
     Args:
-        folder: has `contract.json` and `pneumonia.onnx`, or `config.yaml` and `best.ckpt`.
+        folder: has `contract.json` and `pneumonia.onnx`, or `config.yaml` and `last.ckpt`.
         films: what `run_folder.load_films` returns of the films that are to be split as they were for it.
 
     Raises:
@@ -68,7 +68,7 @@ def open_model(folder: Path, films: DecodedFilms) -> Audited:
         recipe, digest = read_run(folder)
         return Audited(
             name=folder.name,
-            engine=as_shipped(folder / "best.ckpt"),
+            engine=as_shipped(folder / "last.ckpt"),
             contract=None,
             preprocessing_version=VERSION,
             held_out=_held_out(films, [recipe], digest),

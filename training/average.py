@@ -1,9 +1,11 @@
 """python -m training.average --data DIR --runs RUN RUN [RUN ...] --out RUN
 
-Average the weights of runs that differ in their seed alone, and re-estimate the batch norms over the films that they
-learned from. The result is a run folder that `training.export` and all that follows take like any other.
+Average the weights of runs that held out the same films, a run and what went on from it, or several seeds, and
+re-estimate the batch norms over the films that they learned from. The result is a run folder that `training.export` and
+all that follows take like any other.
 
-Source: Wortsman et al., Model Soups, ICML 2022; Izmailov et al., Averaging Weights Leads to Wider Optima, UAI 2018.
+Source: Wortsman et al., Robust Fine-Tuning of Zero-Shot Models, CVPR 2022, and Model Soups, ICML 2022; Izmailov et al.,
+Averaging Weights Leads to Wider Optima, UAI 2018.
 """
 
 import argparse
@@ -22,7 +24,7 @@ from training.dataset import train_loader
 from training.errors import ArtefactError
 from training.export import load_checkpoint
 from training.films import DecodedFilms
-from training.run_folder import load_films, parts, read_run
+from training.run_folder import copies_digest, load_films, parts, read_run
 from training.train import prepare_run
 
 logger = logging.getLogger(__name__)
@@ -46,27 +48,29 @@ def average(runs: Sequence[Path], *, films: DecodedFilms, out: Path) -> None:
     """Write the average of runs to the run folder `out`.
 
     Args:
-        runs: run folders of one recipe, that held out the same films.
+        runs: run folders of one resolution, that held out the same films.
         films: what `run_folder.load_films` returns of the films that they learned from.
-        out: the folder; its `config.yaml` is the first run's.
+        out: the folder; its `config.yaml` is the last run's, and names all of them.
 
     Raises:
-        ArtefactError: one is not a run folder or has no checkpoint, they differ in more than the seed, or `out` holds
-            another run.
+        ArtefactError: one is not a run folder or has no checkpoint, they held out other films or differ in resolution,
+            or `out` holds another run.
         DataError: they learned from other films.
     """
-    (recipe, digest), *others = [read_run(run) for run in runs]
-    for run, (other, other_digest) in zip(runs[1:], others, strict=True):
-        if (dataclasses.replace(other, seed=recipe.seed), other_digest) != (recipe, digest):
-            raise ArtefactError(f"{run}: differs from {runs[0]} in more than the seed, and cannot be averaged with it")
-    learned, _ = parts(films, runs[0])
-    net = averaged([load_checkpoint(run / "best.ckpt") for run in runs])
+    *others, (recipe, digest) = [read_run(run) for run in runs]
+    for run, (other, other_digest) in zip(runs, others, strict=False):
+        if (other.resolution_px, other_digest) != (recipe.resolution_px, digest):
+            raise ArtefactError(f"{run}: of another resolution than {runs[-1]}, or held out other films: no average")
+    learned, _ = parts(films, runs[-1])
+    net = averaged([load_checkpoint(run / "last.ckpt") for run in runs])
     seed_everything(recipe.seed, workers=True, verbose=False)
     views = (batch for batch, _ in train_loader(learned, recipe))
     estimate_batch_norms(net, [next(views) for _ in range(min(BATCHES, len(learned.files) // recipe.batch_size))])
-    prepare_run(out, recipe=recipe, digest=digest)
+    names = [read_run(run)[0].name for run in runs]
+    averaged_recipe = dataclasses.replace(recipe, description=f"the mean of the weights of {', '.join(names)}")
+    prepare_run(out, recipe=averaged_recipe, digest=digest, copies_digest=copies_digest(runs[-1]), average_of=names)
     state = {f"net.{key}": value for key, value in net.state_dict().items()}
-    torch.save({"resolution_px": net.resolution_px, "state_dict": state}, out / "best.ckpt")
+    torch.save({"resolution_px": net.resolution_px, "state_dict": state}, out / "last.ckpt")
 
 
 def averaged(nets: Sequence[PneumoniaNet]) -> PneumoniaNet:

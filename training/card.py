@@ -17,21 +17,28 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, UndefinedErro
 
 from handler.contract import ModelContract
 from training import cli, scores
+from training.audit_report import comparison_table, rows_table
 from training.errors import ArtefactError
 
 logger = logging.getLogger(__name__)
 
 TEMPLATE = "model_card.md.j2"
 REPORTS = (
+    "official_test",
     "report",
     "validation",
     "crossfit",
+    "acquisitions",
+    "audit",
+    "adults",
     "subgroups",
     "robustness",
     "prevalence",
     "confounders",
     "presentation",
     "invariance",
+    "audit_history",
+    "resolution",
 )
 
 
@@ -54,11 +61,14 @@ def render(model_store: Path) -> str:
     """
     contract, folder = ModelContract.load(model_store / "contract.json"), model_store / "report"
     told = {name: _read(folder / f"{name}.json") for name in REPORTS}
-    comparison, ablation = (scores.read_scores(folder / f"{name}.json") for name in ("comparison", "ablation"))
+    comparison = scores.read_scores(folder / "comparison.json")
     try:
         # The contract names the digest of its model: one comparison covers both.
         if told["report"]["sha256"]["contract.json"] != _digest(model_store / "contract.json"):
             raise ArtefactError(f"{folder}: reports on another contract than {model_store} holds, run make report")
+        for name in ("audit", "adults"):
+            if told[name]["model"] != contract.model_version:
+                raise ArtefactError(f"{folder / name}.json: of model {told[name]['model']}, run make {name} JSON=...")
         return (
             _environment()
             .get_template(TEMPLATE)
@@ -66,8 +76,8 @@ def render(model_store: Path) -> str:
                 contract=contract,
                 comparison=scores.table(comparison),
                 compared=_films(comparison),
-                ablation=scores.table(ablation),
-                ablated=_films(ablation),
+                audit_table=rows_table(told["audit"]["rows"]),
+                audit_history_table=comparison_table(told["audit_history"]),
                 sensitivity_compared=scores.SENSITIVITY,
                 **told,
             )
@@ -109,6 +119,7 @@ def _environment() -> Environment:
         "range": _range,
         "measure": _measure,
         "change": _change,
+        "known": _known,
     }
     return environment
 
@@ -127,6 +138,17 @@ def _share(share: float, ends: Sequence[float], digits: int = 1) -> str:
 def _interval(told: Mapping[str, float]) -> str:
     """Return a share that carries its interval, in percent."""
     return _share(told["value"], (told["low"], told["high"]))
+
+
+def _known(told: Mapping[str, float] | float | None, digits: int = 3) -> str:
+    """Return a measure, with its interval where it has one, or "not known"."""
+    if told is None:
+        return "not known"
+    if isinstance(told, float | int):
+        return f"{told:.{digits}f}"
+    if told["low"] is None:
+        return f"{told['value']:.{digits}f}"
+    return f"{told['value']:.{digits}f} [{told['low']:.{digits}f}, {told['high']:.{digits}f}]"
 
 
 def _change(row: Mapping[str, str]) -> str:

@@ -1,8 +1,9 @@
 """python -m training.compare --data DIR --runs RUN [RUN ...] [--out FILE] [--json FILE]
 
-Score the best checkpoint of each run, exported as it would ship, on the films that it held out, as they are and
+Score the model of each run, exported as it would ship, on the films that it held out, as they are and
 changed, and print one Markdown table: a row a recipe, with mean and standard deviation where a recipe was run with
-several seeds or folds.
+several seeds or folds. A recipe is chosen by its worst counterfactual, the first column: three artefacts in turn were
+better on the films as they are, and worse on those of another source.
 """
 
 import argparse
@@ -15,7 +16,9 @@ import numpy.typing as npt
 
 from handler.engine import Engine
 from training import cli
+from training.audit_measures import Judged, specificity_at
 from training.corruptions import CORRUPTIONS, corrupted, with_detail_swapped
+from training.counterfactuals import COUNTERFACTUALS
 from training.evaluate import THREADS, logits_of
 from training.export import export_onnx, save_weights
 from training.films import DecodedFilms
@@ -44,7 +47,7 @@ def main() -> None:
 
 
 def score_run(run: Path, films: DecodedFilms) -> ScoredRun:
-    """Score a run's best checkpoint on the films that it held out.
+    """Score a run's model on the films that it held out.
 
     Args:
         run: the run folder.
@@ -62,7 +65,7 @@ def score_run(run: Path, films: DecodedFilms) -> ScoredRun:
         seed=recipe.seed,
         fold=recipe.fold,
         films=len(held_out.files),
-        score=score(as_shipped(run / "best.ckpt"), held_out),
+        score=score(as_shipped(run / "last.ckpt"), held_out),
     )
 
 
@@ -80,15 +83,20 @@ def as_shipped(checkpoint: Path) -> Engine:
 
 
 def score(engine: Engine, films: DecodedFilms) -> Score:
-    """Score a model on films as they are, under every corruption, and with the detail of the classes swapped."""
+    """Score a model on films as they are, under every counterfactual and every corruption."""
     labels = films.labels
     clean = margins(engine, films.pixels)
+    counterfactuals = counterfactual_margins(engine, films)
     threshold = float(np.quantile(clean[labels == 1], 1.0 - SENSITIVITY, method="lower"))
     changed = [
         margins(engine, corrupted(films.pixels, corruption)) for pair in CORRUPTIONS.values() for corruption in pair
     ]
     aucs = [roc_auc(labels, one) for one in changed]
     return Score(
+        worst_counterfactual=min(roc_auc(labels, one) for one in counterfactuals),
+        worst_counterfactual_specificity=min(
+            specificity_at(labels, one, sensitivity=SENSITIVITY) for one in counterfactuals
+        ),
         auc=roc_auc(labels, clean),
         specificity=float((clean[labels == 0] < threshold).mean()),
         corrupted_auc=float(np.mean(aucs)),
@@ -97,6 +105,12 @@ def score(engine: Engine, films: DecodedFilms) -> Score:
         worst_auc=min(aucs),
         swapped_auc=roc_auc(labels, margins(engine, with_detail_swapped(films.pixels, labels))),
     )
+
+
+def counterfactual_margins(engine: Engine, films: DecodedFilms) -> list[npt.NDArray[np.float64]]:
+    """Return the margins (N,) of films under each counterfactual of the audit."""
+    judged = Judged(pixels=films.pixels, labels=films.labels, patients=tuple(file.patient for file in films.files))
+    return [margins(engine, judged.changed(name)) for name in COUNTERFACTUALS]
 
 
 def margins(engine: Engine, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:

@@ -1,6 +1,6 @@
 """python -m training.export --run DIR [--model-store DIR]
 
-Turn a run's best checkpoint into the artefacts that are shipped: `pneumonia.safetensors` (weights at half precision)
+Turn a run's model into the artefacts that are shipped: `pneumonia.safetensors` (weights at half precision)
 and `pneumonia.onnx`, made from those same rounded weights and checked against torch. The contract is the work of
 `training.calibrate`.
 """
@@ -36,7 +36,7 @@ def main() -> None:
     parser.add_argument("--model-store", type=Path, default=Path("model_store"), help="where the artefacts go")
     args = parser.parse_args()
     weights, graph = args.model_store / "pneumonia.safetensors", args.model_store / "pneumonia.onnx"
-    save_weights(args.run / "best.ckpt", weights)
+    save_weights(args.run / "last.ckpt", weights)
     export_onnx(weights, graph)
     logger.info("%s and %s: torch and the engine differ by %.1e at most", weights, graph, parity(weights, graph))
 

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+from PIL import Image
 from sklearn.metrics import precision_recall_curve, roc_curve
 
 from training.films import LABELS
@@ -149,8 +150,7 @@ def training_curves(rows: Sequence[Mapping[str, float]], path: Path) -> None:
     losses.legend(frameon=False)
     val_auc = [row["val_auc"] for row in rows]
     aucs.plot(epochs, val_auc, color=ORANGE, marker="o", markersize=3, label="validation")
-    best = int(np.argmax(val_auc))
-    aucs.plot(epochs[best], val_auc[best], "*", color=PURPLE, markersize=14, label=f"best {val_auc[best]:.4f}")
+    aucs.plot(epochs[-1], val_auc[-1], "*", color=PURPLE, markersize=14, label=f"last {val_auc[-1]:.4f}")
     aucs.set(xlabel="epoch", ylabel="ROC-AUC")
     aucs.legend(frameon=False, loc="lower right")
     aucs.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -230,6 +230,32 @@ def bars_of_changes(
     grid[0].invert_yaxis()
     grid[-1].legend(frameon=True, loc="lower right", fontsize=8)
     _save(figure, path)
+
+
+def trade(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Plot the worst counterfactual over what a film costs: a mark a run, by recipe; rows as `resolution.trade`."""
+    figure = Figure(figsize=(6.5, 4.5), layout="constrained")
+    axes = figure.subplots()
+    recipes = sorted({row["recipe"] for row in rows})
+    for recipe, marker, colour in zip(recipes, cycle(_MARKERS), cycle((BLUE, ORANGE, GREEN, PURPLE)), strict=False):
+        mine = [row for row in rows if row["recipe"] == recipe]
+        cost = [row["decoding_ms"] + row["engine_ms"] for row in mine]
+        worst = [row["worst_counterfactual"] for row in mine]
+        axes.plot(cost, worst, marker, color=colour, markersize=8, label=recipe)
+        for row, x, y in zip(mine, cost, worst, strict=True):
+            axes.annotate(f"{row['resolution_px']} px", (x, y), xytext=(7, -3), textcoords="offset points", fontsize=8)
+    axes.set(xlabel="decoding and engine, milliseconds a film on one core", ylabel="worst counterfactual, ROC-AUC")
+    axes.set_xlim(left=0)
+    axes.legend(frameon=False, loc="lower right")
+    _clean(axes)
+    _save(figure, path)
+
+
+def shrink(plot: Path) -> None:
+    """Keep the few colours that a plot has: those of the report are committed anew with every model."""
+    with Image.open(plot) as image:
+        few = image.convert("RGB").quantize(64)
+    few.save(plot, optimize=True)
 
 
 def _mark_points(

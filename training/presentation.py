@@ -114,7 +114,7 @@ def decoded_adults(folder: Path) -> Films:
     """Return all films of a folder, by path, as their files present them.
 
     Raises:
-        DataError: it holds too few that can be read.
+        DataError: the folder holds too few films that can be read.
     """
     films = []
     for path in sorted(folder.rglob("*")):

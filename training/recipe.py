@@ -27,6 +27,8 @@ class Recipe:
 
     name: str
     description: str
+    start: str
+    """Name of the recipe whose run it goes on from; empty: it begins with ImageNet's weights."""
     resolution_px: int
     """Side to which the graph resamples a film before the first convolution."""
     trainable_blocks: int

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image
 
 from training import cli, plots
 from training.calibrate import SENSITIVITY_LOW
@@ -27,7 +26,7 @@ from training.export import exported_net, load_checkpoint
 from training.films import LABELS, DecodedFilms
 from training.recipe import Recipe
 from training.report_measures import Answers, answer_all, confounders, measures
-from training.run_folder import load_films, parts, read_run
+from training.run_folder import average_of, copies_digest, load_films, parts, read_run
 
 logger = logging.getLogger(__name__)
 
@@ -60,13 +59,13 @@ def main() -> None:
 
 
 def require_same_model(store: Path, run: Path) -> None:
-    """Check that a model store's weights are a run's best, rounded as `training.export` rounds them.
+    """Check that a model store's weights are a run's, rounded as `training.export` rounds them.
 
     Raises:
         ArtefactError: they are not, or one of the files is missing or corrupt.
     """
     ours = exported_net(store / "pneumonia.safetensors").state_dict()
-    theirs = load_checkpoint(run / "best.ckpt").half().float().state_dict()
+    theirs = load_checkpoint(run / "last.ckpt").half().float().state_dict()
     if not all(torch.equal(ours[key], theirs[key]) for key in ours):
         raise ArtefactError(f"{store}: holds another model than that of {run}")
 
@@ -78,6 +77,7 @@ def provenance(store: Path, run: Path, *, learned: DecodedFilms, held_out: Decod
         ArtefactError: an artefact is missing.
     """
     recipe, data_sha256 = read_run(run)
+    copies = copies_digest(run)
     try:
         digests = {name: hashlib.sha256((store / name).read_bytes()).hexdigest() for name in ARTEFACTS}
     except OSError as exc:
@@ -89,8 +89,10 @@ def provenance(store: Path, run: Path, *, learned: DecodedFilms, held_out: Decod
         "films": {"learned": count(learned), "held_out": count(held_out)},
         "thresholds_chosen_on": "held_out",
         "rule_out_sensitivity_low": SENSITIVITY_LOW,
-        "sha256": digests | {"data": data_sha256},
-        "commands": commands(recipe, f"runs/{run.resolve().name}", version),
+        "sha256": digests | {"data": data_sha256} | ({"copies": copies} if copies else {}),
+        "commands": commands(
+            recipe, f"runs/{run.resolve().name}", version, copies=bool(copies), averaged=bool(average_of(run))
+        ),
     }
 
 
@@ -103,15 +105,26 @@ def count(films: DecodedFilms) -> dict[str, Any]:
     return told
 
 
-def commands(recipe: Recipe, run: str, version: str) -> list[str]:
-    """Return the commands that made a run's artefacts, DIR being the folder of the films."""
+def commands(recipe: Recipe, run: str, version: str, *, copies: bool = False, averaged: bool = False) -> list[str]:
+    """Return the commands that made a run's artefacts; DIR is the folder of the films, COPIES that of second copies.
+
+    REPORT is the model store's folder `report`.
+    """
+    start, last = f"runs/{recipe.start}", f"runs/{recipe.name}" if averaged else run
+    train = "python -m training.train --data DIR"
+    second = " --copies COPIES" * copies + f" --start-from {start}" * bool(recipe.start)
     return [
-        f"python -m training.train --data DIR --recipe {recipe.name} --seed {recipe.seed} --out {run}",
+        *[f"{train} --recipe {recipe.start} --seed {recipe.seed} --out {start}"] * bool(recipe.start),
+        f"{train} --recipe {recipe.name} --seed {recipe.seed} --out {last}{second}",
+        *[f"python -m training.average --data DIR --runs {start} {last} --out {run}"] * averaged,
         f"python -m training.export --run {run}",
         f"python -m training.calibrate --run {run} --data DIR --version {version}",
         "python -m training.reference",
-        "python -m training.compare --data DIR --runs RUN... --json model_store/report/comparison.json",
-        "python -m training.ablate --data DIR --seeds 0 1 --json model_store/report/ablation.json",
+        "python -m training.compare --data DIR --runs RUN... --json REPORT/comparison.json",
+        "python -m training.resolution --data DIR --films COPIES --runs RUN... --json REPORT/resolution.json",
+        "python -m training.audit --data DIR --json REPORT/audit.json",
+        "python -m training.adults --data ADULTS --json REPORT/adults.json",
+        "python -m training.invariance --data DIR --json REPORT/invariance.json",
         f"python -m training.report --run {run} --data DIR",
         "python -m training.card",
     ]
@@ -127,14 +140,7 @@ def write(out: Path, answers: Answers, told: dict[str, Any]) -> None:
     ece = {"ece": told["crossfit"]["ece"]["value"]}
     plots.reliability(crossfitted.labels, crossfitted.p_pneumonia, ece, out / PLOTS[1])
     for name in PLOTS:
-        _shrink(out / name)
-
-
-def _shrink(plot: Path) -> None:
-    """Keep the few colours that a plot has: it is committed anew with every model."""
-    with Image.open(plot) as image:
-        few = image.convert("RGB").quantize(64)
-    few.save(plot, optimize=True)
+        plots.shrink(out / name)
 
 
 if __name__ == "__main__":

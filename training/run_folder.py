@@ -1,6 +1,7 @@
 """What a run folder says of itself, and which films its run learned from and which it held out."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -26,10 +27,32 @@ def read_run(run: Path) -> tuple[Recipe, str]:
     Raises:
         ArtefactError: it is not a run folder.
     """
-    path = run / "config.yaml"
+    config = _config(run)
+    return Recipe.from_fields(config["recipe"], source=str(run / "config.yaml")), str(config["data_sha256"])
+
+
+def copies_digest(run: Path) -> str:
+    """Return the digest of the second copies that a run learned from, empty where there were none.
+
+    Raises:
+        ArtefactError: it is not a run folder.
+    """
+    return str(_config(run).get("copies_sha256", ""))
+
+
+def average_of(run: Path) -> list[str]:
+    """Return the recipes whose runs a run folder is the average of; empty where it was trained.
+
+    Raises:
+        ArtefactError: it is not a run folder.
+    """
+    return list(_config(run).get("average_of", ()))
+
+
+def _config(run: Path) -> dict[str, Any]:
     try:
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
-        return Recipe.from_fields(config["recipe"], source=str(path)), str(config["data_sha256"])
+        config: dict[str, Any] = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
+        return {"recipe": config["recipe"], "data_sha256": config["data_sha256"], **config}
     except (OSError, yaml.YAMLError, TypeError, KeyError) as exc:
         raise ArtefactError(f"{run}: not a run folder: {exc}") from exc
 

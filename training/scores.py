@@ -17,6 +17,10 @@ SENSITIVITY = 0.99
 class Score:
     """What one run is worth on the films it held out, each in [0, 1]."""
 
+    worst_counterfactual: float
+    """The lowest AUC over films framed, marked and exposed as those of the other class: what recipes are chosen by."""
+    worst_counterfactual_specificity: float
+    """The lowest specificity there, each at the threshold where SENSITIVITY is reached on the same films."""
     auc: float
     specificity: float
     """At the threshold where SENSITIVITY is reached on the same films: it compares runs, it promises nothing."""
@@ -32,6 +36,8 @@ class Score:
 
 
 COLUMNS = {
+    "worst_counterfactual": "worst counterfactual: AUC",
+    "worst_counterfactual_specificity": f"its worst spec. at sens. {SENSITIVITY}",
     "auc": "AUC",
     "specificity": f"spec. at sens. {SENSITIVITY}",
     "corrupted_auc": "corrupted: AUC",

@@ -62,6 +62,52 @@ REPORT: dict[str, Any] = {
     "presentation": {"sets": dict.fromkeys(("training films", "adults"), PRESENTED)},
     "invariance": {"black bars": {"films": 40, "refused": 0, "mean": 0.0012, "largest": 0.0345, "over_limit": 3}},
 }
+KNOWN = {"value": 0.987, "low": None, "high": None}
+OFFICIAL = {
+    "version": "0.0.0",
+    "films": {"NORMAL": 3, "PNEUMONIA": 5},
+    "roc_auc": KNOWN,
+    "ece": None,
+    "specificity_at": {"0.997": KNOWN, "0.99": RATE},
+    "operating_points": {name: dict.fromkeys(RATES, KNOWN) for name in POINTS},
+}
+OTHER = {"name": "somebody", "roc_auc": 0.95, "sensitivity": None, "specificity": 0.5, "accuracy": 0.9}
+RANKED = {"roc_auc": RATE, "specificity_at": {"0.997": RATE, "0.99": RATE}}
+AUDITED = {
+    "films": "as they are",
+    **RANKED,
+    "control": RANKED,
+    "operating_points": {name: dict.fromkeys(RATES, RATE) for name in POINTS},
+}
+FALLS = dict.fromkeys(("roc_auc", "specificity_at_0.997", "specificity_at_0.99"), True)
+REPORT |= {
+    "official_test": {"versions": [OFFICIAL], "others": [OTHER]},
+    "acquisitions": [
+        {"films": "close framing", "roc_auc": 0.98, "ece": 0.03, "operating_points": dict.fromkeys(POINTS, CROSSFITTED)}
+    ],
+    "audit": {
+        **COUNT,
+        "model": "0.0.0-test",
+        "rows": [AUDITED],
+        "without_lungs": {"films": 80, "rows": [{"clue": "edges", "roc_auc": RATE}]},
+    },
+    "audit_history": {
+        **COUNT,
+        "models": [{"model": "0.0.0", "worst": "as they are", "rows": [AUDITED]}],
+        "in_the_order_given": {"as they are": FALLS},
+    },
+    "resolution": [
+        {"recipe": "small", "resolution_px": 96, "seed": 3, "worst_counterfactual": 0.97, "roc_auc": 0.99}
+        | {"decoding_ms": 1.2, "engine_ms": 3.4}
+    ],
+    "adults": {
+        "model": "0.0.0-test",
+        "films": {"no_finding": 6, "pneumonia": 7},
+        "called_pneumonia": {"no_finding": dict.fromkeys(POINTS, RATE)},
+        "roc_auc": 0.44,
+        "warned": 0.1,
+    },
+}
 REPORT["report"]["films"]["held_out"] = REPORT["report"]["films"]["learned"]
 
 
@@ -76,7 +122,6 @@ def store(tmp_path: Path) -> Path:
     score = Score(**dict.fromkeys(COLUMNS, 0.9) | {"swapped_auc": 0.7654})
     run = ScoredRun(recipe="small", description="a small one", seed=3, fold=0, films=40, score=score)
     write_scores([run], tmp_path / "report" / "comparison.json")
-    write_scores([run], tmp_path / "report" / "ablation.json")
     return tmp_path
 
 
@@ -101,7 +146,29 @@ def test_card_tells_what_the_report_holds(store: Path) -> None:
     assert "the least sensitivity is 80.0 % (noise, strong)" in card
     assert "with an AUC of 0.87" in card
     assert "0.7654" in rows(card, "| `small`: a small one | 1 |")[0]
+    assert rows(card, "| 0.0.0 | 0.987 | 0.99 | 0.91 [0.85, 0.95] | 0.987 | 0.987 | 0.987 | not known |")
+    assert rows(card, "| somebody | 0.950 | not known | 0.500 | 0.900 |")
+    assert rows(card, "| close framing | 0.9800 | 0.030 | 91.2 [85.0, 95.0] % |")
+    assert rows(card, "| edges | 0.912 [0.850, 0.950] |")
+    assert "on 6 films without a finding and 7 of pneumonia" in card
     assert "python -m training.train --data DIR" in card
+
+
+def test_version_says_whether_it_was_measured_on_the_official_films(store: Path) -> None:
+    assert rows(render(store), "| **0.0.0-test, this one** | not yet measured |")
+    path = store / "report" / "official_test.json"
+    results = json.loads(path.read_text())
+    results["versions"].append(OFFICIAL | {"version": "0.0.0-test"})
+    path.write_text(json.dumps(results))
+    assert "not yet measured" not in render(store)
+
+
+@pytest.mark.parametrize("name", ["audit", "adults"])
+def test_measures_of_another_version_are_refused(store: Path, name: str) -> None:
+    path = store / "report" / f"{name}.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"model": "0.0.1"}))
+    with pytest.raises(ArtefactError, match=rf"{name}\.json: of model 0\.0\.1"):
+        render(store)
 
 
 def test_every_table_of_the_card_is_whole(store: Path) -> None:
@@ -113,7 +180,7 @@ def test_every_table_of_the_card_is_whole(store: Path) -> None:
             assert not above, f"a table wants an empty line above: {line}"
 
 
-@pytest.mark.parametrize("name", [*REPORTS, "comparison", "ablation"])
+@pytest.mark.parametrize("name", [*REPORTS, "comparison"])
 def test_missing_file_of_the_report_is_named(store: Path, name: str) -> None:
     (store / "report" / f"{name}.json").unlink()
     with pytest.raises(ArtefactError, match=rf"{name}\.json: No such file"):

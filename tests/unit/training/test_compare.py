@@ -40,7 +40,7 @@ def test_every_measure_of_a_run_is_a_share(monkeypatch: pytest.MonkeyPatch, tmp_
 
 @pytest.mark.filterwarnings("ignore:.*treespec, LeafSpec:FutureWarning")  # raised inside torch.export
 def test_checkpoint_is_scored_as_it_would_ship(tmp_path: Path) -> None:
-    checkpoint, weights, pixels = tmp_path / "best.ckpt", tmp_path / "weights.safetensors", films().pixels
+    checkpoint, weights, pixels = tmp_path / "last.ckpt", tmp_path / "weights.safetensors", films().pixels
     save_checkpoint(lively_network(0), checkpoint)
     save_weights(checkpoint, weights)
     with torch.inference_mode():

@@ -71,7 +71,7 @@ def test_parity_refuses_another_models_graph(exported: tuple[Path, Path], tmp_pa
 
 @pytest.mark.parametrize("content", [None, b"", b"not a checkpoint"])
 def test_missing_or_corrupt_checkpoint_is_refused(tmp_path: Path, content: bytes | None) -> None:
-    path = tmp_path / "best.ckpt"
+    path = tmp_path / "last.ckpt"
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(ArtefactError, match=r"best\.ckpt: not a checkpoint of this network"):

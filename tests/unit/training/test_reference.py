@@ -45,7 +45,7 @@ def test_expected_answers_are_written_beside_the_films(reference: Path) -> None:
 @pytest.mark.usefixtures("command")
 def test_film_that_cannot_be_read_is_refused(reference: Path) -> None:
     (reference / "normal-2-224.jpeg").write_bytes(b"text")
-    with pytest.raises(DataError, match=r"normal-2-224\.jpeg: the file is not a JPEG, PNG or DICOM"):
+    with pytest.raises(DataError, match=r"normal-2-224\.jpeg: the file is not a film that is read"):
         main()
 
 

@@ -36,8 +36,8 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     store.mkdir()
     digest = data_digest(films, divide(films, recipe)[1].tolist())
     (run / "config.yaml").write_text(yaml.safe_dump({"recipe": dataclasses.asdict(recipe), "data_sha256": digest}))
-    write_checkpoint(run / "best.ckpt", seed=0)
-    save_weights(run / "best.ckpt", store / "pneumonia.safetensors")
+    write_checkpoint(run / "last.ckpt", seed=0)
+    save_weights(run / "last.ckpt", store / "pneumonia.safetensors")
     write_model_store(store)
     return {"data": data, "run": run, "store": store}
 
@@ -147,7 +147,7 @@ def test_confounders_are_measured_on_the_films_learned_from(out: Path) -> None:
 def test_model_of_another_run_is_refused(places: dict[str, Path], tmp_path: Path) -> None:
     other = tmp_path / "other"
     other.mkdir()
-    write_checkpoint(other / "best.ckpt", seed=1)
+    write_checkpoint(other / "last.ckpt", seed=1)
     report.require_same_model(places["store"], places["run"])
     with pytest.raises(ArtefactError, match="store: holds another model than that of"):
         report.require_same_model(places["store"], other)
