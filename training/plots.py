@@ -246,7 +246,7 @@ def trade(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
             axes.annotate(f"{row['resolution_px']} px", (x, y), xytext=(7, -3), textcoords="offset points", fontsize=8)
     axes.set(xlabel="decoding and engine, milliseconds a film on one core", ylabel="worst counterfactual, ROC-AUC")
     axes.set_xlim(left=0)
-    axes.legend(frameon=False, loc="lower right")
+    axes.legend(frameon=False, loc="center left")
     _clean(axes)
     _save(figure, path)
 
