@@ -33,8 +33,8 @@ class Outputs:
     features: npt.NDArray[np.float32]
     """(B, 1280), after global average pooling."""
     activation_map: npt.NDArray[np.float32]
-    """(B, 7, 7): what each place adds to the PNEUMONIA logit over the NORMAL one; its mean plus the difference of
-    the biases is the difference of the logits."""
+    """(B, S, S), S a 32nd of the model's resolution: what each place adds to the PNEUMONIA logit over the NORMAL one;
+    its mean plus the difference of the biases is the difference of the logits."""
 
 
 class _Request:

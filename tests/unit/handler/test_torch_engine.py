@@ -23,7 +23,7 @@ def test_outputs_have_the_shapes_of_the_batch(engine: TorchEngine) -> None:
     outputs = engine.run(np.zeros((3, 224, 224), dtype=np.uint8))
     assert outputs.logits.shape == (3, 2)
     assert outputs.features.shape == (3, 1280)
-    assert outputs.activation_map.shape == (3, 7, 7)
+    assert outputs.activation_map.shape == (3, 5, 5)  # of 160 pixels, halved five times
     assert {outputs.logits.dtype, outputs.features.dtype, outputs.activation_map.dtype} == {np.dtype(np.float32)}
 
 

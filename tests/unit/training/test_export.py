@@ -74,7 +74,7 @@ def test_missing_or_corrupt_checkpoint_is_refused(tmp_path: Path, content: bytes
     path = tmp_path / "last.ckpt"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(ArtefactError, match=r"best\.ckpt: not a checkpoint of this network"):
+    with pytest.raises(ArtefactError, match=r"last\.ckpt: not a checkpoint of this network"):
         save_weights(path, tmp_path / "out.safetensors")
 
 
