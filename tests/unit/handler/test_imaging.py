@@ -2,6 +2,7 @@ import contextlib
 import io
 import zipfile
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from handler.bars import Bars
 from handler.errors import DamagedFilm, FilmError, MissingFilm, UnsupportedFormat, UnusableFilm
 from handler.formats.jpeg import JpegSource
 from handler.formats.jpeg2000 import Jpeg2000Source
-from handler.formats.source import MAX_PIXELS, Pixels
+from handler.formats.source import MAX_PIXELS, Pixels, Source
 from handler.imaging import Film, decode, upright
 from tests.dicoms import SYNTAXES, dicom
 from tests.films import grey, half, jpeg, jpeg_bomb, png, png_bomb, png_of_16_bits, with_bad_checksum
@@ -155,6 +156,20 @@ def test_bars_are_trimmed_and_told(save: Callable[[Image.Image], bytes], level: 
     assert film.facts.shortest_px == pytest.approx(560, abs=4)
 
 
+def reads_of(kind: type[JpegSource | Jpeg2000Source], monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Return the sizes at which films of a kind are decoded, as they are asked for from now on."""
+    asked: list[int] = []
+    read: Any = kind.read
+
+    def counted(source: Source, min_px: int) -> Pixels:
+        asked.append(min_px)
+        pixels: Pixels = read(source, min_px)
+        return pixels
+
+    monkeypatch.setattr(kind, "read", counted)
+    return asked
+
+
 @pytest.mark.parametrize(("side_px", "reads"), [(1200, 2), (3200, 1)], ids=["ordinary", "costly"])
 def test_only_a_film_of_ordinary_cost_is_decoded_again_for_its_bars(
     monkeypatch: pytest.MonkeyPatch, side_px: int, reads: int
@@ -162,14 +177,7 @@ def test_only_a_film_of_ordinary_cost_is_decoded_again_for_its_bars(
     noise = np.random.default_rng(0).integers(0, 256, (side_px, side_px), dtype=np.uint8)
     padded = Image.fromarray(np.pad(noise, ((0, 0), (side_px // 2, side_px // 2))))
     data = encoded(padded, "JPEG", quality=97, progressive=True)
-    asked: list[int] = []
-    read = JpegSource.read
-
-    def counted(source: JpegSource, min_px: int) -> Pixels:
-        asked.append(min_px)
-        return read(source, min_px)
-
-    monkeypatch.setattr(JpegSource, "read", counted)
+    asked = reads_of(JpegSource, monkeypatch)
     bars = decode(data).facts.bars
     assert (bars.left, bars.right) == pytest.approx((side_px // 2, side_px // 2), abs=16)
     assert len(asked) == reads
@@ -178,14 +186,7 @@ def test_only_a_film_of_ordinary_cost_is_decoded_again_for_its_bars(
 def test_dicom_film_whose_decoding_is_costly_is_decoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
     noise = np.random.default_rng(0).integers(0, 4096, (3400, 2200), dtype=np.uint16)
     data = dicom(np.pad(noise, ((0, 0), (900, 900))), bits_stored=12, transfer_syntax="JPEG-LS")
-    asked: list[int] = []
-    read = JpegSource.read
-
-    def counted(source: JpegSource, min_px: int) -> Pixels:
-        asked.append(min_px)
-        return read(source, min_px)
-
-    monkeypatch.setattr(JpegSource, "read", counted)
+    asked = reads_of(JpegSource, monkeypatch)
     bars = decode(data).facts.bars
     assert (bars.left, bars.right) == pytest.approx((900, 900), abs=16)
     assert len(asked) == 1
@@ -195,14 +196,7 @@ def test_jpeg2000_of_one_resolution_is_decoded_once(monkeypatch: pytest.MonkeyPa
     padded = np.pad(np.asarray(grey(700, 1000)), ((0, 0), (250, 250)))
     coded = encoded(Image.fromarray(padded), "JPEG2000", no_jp2=True, num_resolutions=1)
     data = dicom(padded, transfer_syntax=SYNTAXES["JPEG 2000, lossless"], PixelData=encapsulate([coded]))
-    asked: list[int] = []
-    read = Jpeg2000Source.read
-
-    def counted(source: Jpeg2000Source, min_px: int) -> Pixels:
-        asked.append(min_px)
-        return read(source, min_px)
-
-    monkeypatch.setattr(Jpeg2000Source, "read", counted)
+    asked = reads_of(Jpeg2000Source, monkeypatch)
     bars = decode(data).facts.bars
     assert (bars.left, bars.right) == pytest.approx((250, 250), abs=4)
     assert len(asked) == 1
