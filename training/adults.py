@@ -8,6 +8,7 @@ PNEUMONIA, and whether a warning goes with it, is what counts.
 import argparse
 import json
 import logging
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -67,13 +68,12 @@ def called(shipped: Shipped, films: DecodedFilms) -> dict[str, Any]:
     told = {}
     for label, group in enumerate(GROUPS):
         inside = films.labels == label
-        intervals = {name: share(decided[inside]) for name, decided in served.decisions.items()}
-        told[group] = {name: {"value": one.value, "low": one.low, "high": one.high} for name, one in intervals.items()}
+        told[group] = {name: asdict(share(decided[inside])) for name, decided in served.decisions.items()}
     return {
         "model": shipped.contract.model_version,
         "films": {group: int((films.labels == label).sum()) for label, group in enumerate(GROUPS)},
         "called_pneumonia": told,
-        "roc_auc": round(roc_auc(films.labels, np.diff(shipped.logits(films).astype(np.float64), axis=1)[:, 0]), 6),
+        "roc_auc": round(roc_auc(films.labels, served.log_odds), 6),
         "warned": round(float(np.mean(warned)), 6),
     }
 

@@ -1,7 +1,7 @@
 """What a model is worth on films taken otherwise: a row for each counterfactual, with intervals, and its control."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -9,8 +9,9 @@ import numpy.typing as npt
 
 from handler.contract import ModelContract
 from handler.screening import probabilities
-from training.counterfactuals import CONTROLS, COUNTERFACTUALS, served
-from training.metrics import Floats, Labels, bootstrap_ci, rates, roc_auc, wilson
+from training.calibrate import share
+from training.counterfactuals import CONTROLS, COUNTERFACTUALS, Counterfactual, served, taken_otherwise
+from training.metrics import Floats, Labels, bootstrap_ci, rates, roc_auc, with_ends
 
 Pixels = npt.NDArray[np.uint8]
 Logits = npt.NDArray[np.float32]
@@ -43,9 +44,8 @@ class Judged:
         """Return the films as the model would see them under the control of a counterfactual of this name."""
         return self._seen(CONTROLS[name])
 
-    def _seen(self, change: Callable[[Pixels, Labels, np.random.Generator], Pixels]) -> Pixels:
-        # Always the same generator: every model and every version of it is judged on the same films.
-        pixels = change(self.pixels, self.labels, np.random.default_rng(0))
+    def _seen(self, change: Counterfactual) -> Pixels:
+        pixels = taken_otherwise(change, self.pixels, self.labels)
         return served(pixels) if self.stretched else pixels
 
 
@@ -79,8 +79,8 @@ def audit_rows(scored: Mapping[str, Scored], films: Judged, contract: ModelContr
     return [
         {
             "films": name,
-            **_ranked(one.logits, films),
-            "control": None if one.control is None else _ranked(one.control, films),
+            **ranked(margins(one.logits), films.labels, films.patients),
+            "control": None if one.control is None else ranked(margins(one.control), films.labels, films.patients),
             "operating_points": _decided(one.logits, films.labels, contract),
         }
         for name, one in scored.items()
@@ -114,19 +114,15 @@ def specificity_at(labels: Labels, scores: Floats, weights: Floats | None = None
     return float(weights[well & (scores < threshold)].sum() / weights[well].sum())
 
 
-def _ranked(logits: Logits, films: Judged) -> dict[str, Any]:
-    """Return what only depends on how films are ranked, with 95 % bootstrap intervals by patient."""
-    scores = margins(logits)
+def ranked(scores: Floats, labels: Labels, patients: Sequence[str]) -> dict[str, Any]:
+    """Return what only depends on how scores (N,) rank films, with 95 % bootstrap intervals by patient."""
 
     def measures(weights: Floats | None = None) -> Floats:
-        specificities = [specificity_at(films.labels, scores, weights, sensitivity=one) for one in SENSITIVITIES]
-        return np.array([roc_auc(films.labels, scores, weights), *specificities])
+        specificities = [specificity_at(labels, scores, weights, sensitivity=one) for one in SENSITIVITIES]
+        return np.array([roc_auc(labels, scores, weights), *specificities])
 
-    ends = bootstrap_ci(measures, films.patients, rounds=ROUNDS)
-    auc, *specificities = [
-        {"value": round(value, 6), "low": round(low, 6), "high": round(high, 6)}
-        for value, (low, high) in zip(measures().tolist(), ends.tolist(), strict=True)
-    ]
+    ends = bootstrap_ci(measures, patients, rounds=ROUNDS)
+    auc, *specificities = map(with_ends, measures().tolist(), ends.tolist())
     names = [f"{sensitivity:g}" for sensitivity in SENSITIVITIES]
     return {"roc_auc": auc, "specificity_at": dict(zip(names, specificities, strict=True))}
 
@@ -140,13 +136,8 @@ def _decided(logits: Logits, labels: Labels, contract: ModelContract | None) -> 
     for point in contract.operating_points:
         decided = p_pneumonia >= point.threshold
         told[point.name] = {
-            "sensitivity": _share(decided[labels == 1]),
-            "specificity": _share(~decided[labels == 0]),
+            "sensitivity": asdict(share(decided[labels == 1])),
+            "specificity": asdict(share(~decided[labels == 0])),
             "accuracy": round(rates(labels, decided).accuracy, 6),
         }
     return told
-
-
-def _share(holds: npt.NDArray[np.bool_]) -> Mapping[str, float]:
-    low, high = wilson(int(holds.sum()), len(holds))
-    return {"value": round(float(holds.mean()), 6), "low": round(low, 6), "high": round(high, 6)}

@@ -57,8 +57,9 @@ def average(runs: Sequence[Path], *, films: DecodedFilms, out: Path) -> None:
             or `out` holds another run.
         DataError: they learned from other films.
     """
-    *others, (recipe, digest) = [read_run(run) for run in runs]
-    for run, (other, other_digest) in zip(runs, others, strict=False):
+    read = [read_run(run) for run in runs]
+    recipe, digest = read[-1]
+    for run, (other, other_digest) in zip(runs, read, strict=True):
         if (other.resolution_px, other_digest) != (recipe.resolution_px, digest):
             raise ArtefactError(f"{run}: of another resolution than {runs[-1]}, or held out other films: no average")
     learned, _ = parts(films, runs[-1])
@@ -66,7 +67,7 @@ def average(runs: Sequence[Path], *, films: DecodedFilms, out: Path) -> None:
     seed_everything(recipe.seed, workers=True, verbose=False)
     views = (batch for batch, _ in train_loader(learned, recipe))
     estimate_batch_norms(net, [next(views) for _ in range(min(BATCHES, len(learned.files) // recipe.batch_size))])
-    names = [read_run(run)[0].name for run in runs]
+    names = [one.name for one, _ in read]
     averaged_recipe = dataclasses.replace(recipe, description=f"the mean of the weights of {', '.join(names)}")
     prepare_run(out, recipe=averaged_recipe, digest=digest, copies_digest=copies_digest(runs[-1]), average_of=names)
     state = {f"net.{key}": value for key, value in net.state_dict().items()}

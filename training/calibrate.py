@@ -24,7 +24,7 @@ from handler.imaging import INPUT_PX, VERSION
 from handler.network import MEAN, STD
 from handler.screening import probabilities
 from training import cli
-from training.counterfactuals import ACQUISITIONS, served
+from training.counterfactuals import ACQUISITIONS, served, taken_otherwise
 from training.errors import ArtefactError, DataError
 from training.evaluate import THREADS, logits_of
 from training.films import LABELS, DecodedFilms
@@ -129,10 +129,8 @@ def calibrate(
 
 def acquired_logits(engine: Engine, films: DecodedFilms) -> Logits:
     """Return the logits (N, A, 2) of films as they are, and under each acquisition, always drawn alike."""
-    seen = [logits_of(engine, films.pixels)]
-    for change in ACQUISITIONS.values():
-        changed = change(films.pixels, films.labels, np.random.default_rng(0))
-        seen.append(logits_of(engine, served(changed)))
+    changed = (served(taken_otherwise(change, films.pixels, films.labels)) for change in ACQUISITIONS.values())
+    seen = [logits_of(engine, pixels) for pixels in (films.pixels, *changed)]
     return np.stack(seen, axis=1)
 
 

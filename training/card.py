@@ -148,7 +148,7 @@ def _known(told: Mapping[str, float] | float | None, digits: int = 3) -> str:
         return f"{told:.{digits}f}"
     if told["low"] is None:
         return f"{told['value']:.{digits}f}"
-    return f"{told['value']:.{digits}f} [{told['low']:.{digits}f}, {told['high']:.{digits}f}]"
+    return _range(told["value"], (told["low"], told["high"]), digits)
 
 
 def _change(row: Mapping[str, str]) -> str:
@@ -156,9 +156,9 @@ def _change(row: Mapping[str, str]) -> str:
     return f"{row['corruption']}, {row['severity']}" if row["severity"] else row["corruption"]
 
 
-def _range(value: float, ends: Sequence[float]) -> str:
+def _range(value: float, ends: Sequence[float], digits: int = 4) -> str:
     """Return a measure with the ends of its interval."""
-    return f"{value:.4f} [{ends[0]:.4f}, {ends[1]:.4f}]"
+    return f"{value:.{digits}f} [{ends[0]:.{digits}f}, {ends[1]:.{digits}f}]"
 
 
 def _measure(told: Mapping[str, float]) -> str:

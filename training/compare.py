@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from handler.engine import Engine
-from training import cli
+from training import audit_measures, cli
 from training.audit_measures import Judged, specificity_at
 from training.corruptions import CORRUPTIONS, corrupted, with_detail_swapped
 from training.counterfactuals import COUNTERFACTUALS
@@ -115,9 +115,7 @@ def counterfactual_margins(engine: Engine, films: DecodedFilms) -> list[npt.NDAr
 
 def margins(engine: Engine, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
     """Return by how much the PNEUMONIA logit exceeds the NORMAL one, for films (N, 224, 224)."""
-    logits = logits_of(engine, pixels)
-    difference: npt.NDArray[np.float32] = logits[:, 1] - logits[:, 0]
-    return difference.astype(np.float64)
+    return audit_measures.margins(logits_of(engine, pixels))
 
 
 if __name__ == "__main__":

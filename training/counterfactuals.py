@@ -175,29 +175,34 @@ COUNTERFACTUALS: Mapping[str, Counterfactual] = {
 }
 """By the name that reports give them."""
 
+_EXCHANGES: Mapping[str, Callable[..., Pixels]] = {
+    "framing": framing,
+    "marks": marks,
+    "histogram": histogram,
+    "shading": shading,
+    "look": look,
+    "close framing, look": close_with_look,
+}
+"""What is exchanged with another film, whichever the pairing draws."""
+
 CONTROLS: Mapping[str, Counterfactual] = {
     "close framing of NORMAL": close,
-    "framing of the other class": partial(framing, pairing=of_same_class),
-    "marks of the other class": partial(marks, pairing=of_same_class),
-    "histogram of the other class": partial(histogram, pairing=of_same_class),
-    "shading of the other class": partial(shading, pairing=of_same_class),
-    "look of the other class": partial(look, pairing=of_same_class),
-    "close framing, look of the other class": partial(close_with_look, pairing=of_same_class),
+    **{f"{name} of the other class": partial(change, pairing=of_same_class) for name, change in _EXCHANGES.items()},
 }
 """The same changes by films of the same class: what they cost without saying anything else of the class."""
 
 ACQUISITIONS: Mapping[str, Counterfactual] = {
     "close framing": close,
     "closer framing": closer,
-    "framing of another film": partial(framing, pairing=of_any_class),
-    "marks of another film": partial(marks, pairing=of_any_class),
-    "histogram of another film": partial(histogram, pairing=of_any_class),
-    "shading of another film": partial(shading, pairing=of_any_class),
-    "look of another film": partial(look, pairing=of_any_class),
-    "close framing, look of another film": partial(close_with_look, pairing=of_any_class),
+    **{f"{name} of another film": partial(change, pairing=of_any_class) for name, change in _EXCHANGES.items()},
 }
 """The same changes whatever the class: films as other sites may take them. Calibration and thresholds are chosen on
 these; the counterfactuals above, which turn what is exchanged against the model, are for the judge alone."""
+
+
+def taken_otherwise(change: Counterfactual, pixels: Pixels, labels: Labels) -> Pixels:
+    """Return films under a change, before their exposure is stretched; always drawn alike, so that models compare."""
+    return change(pixels, labels, np.random.default_rng(0))
 
 
 def served(pixels: Pixels) -> Pixels:

@@ -117,6 +117,11 @@ def wilson(successes: int, n: int) -> tuple[float, float]:
     return low, high
 
 
+def with_ends(value: float, ends: Sequence[float]) -> dict[str, float]:
+    """Return a measure with the ends of its interval as reports hold it, six decimals."""
+    return {"value": round(value, 6), "low": round(ends[0], 6), "high": round(ends[1], 6)}
+
+
 def bootstrap_ci(
     measure: Callable[[Floats], Floats], patients: Sequence[str], *, rounds: int = 1000, seed: int = 0
 ) -> Floats:

@@ -20,7 +20,7 @@ from sklearn.pipeline import make_pipeline
 
 from training.films import DecodedFilms, split_by_patient
 from training.framing import find_frames
-from training.metrics import Floats, Labels, bootstrap_ci, roc_auc
+from training.metrics import Floats, Labels, bootstrap_ci, roc_auc, with_ends
 from training.site import folds_for
 
 Pixels = npt.NDArray[np.uint8]
@@ -128,11 +128,8 @@ def told_without_lungs(films: DecodedFilms) -> list[dict[str, Any]]:
     rows = []
     for name, clue in CLUES.items():
         answers = cross_fitted(films, clue(films))
-
-        area = partial(_area, films.labels, answers)
-        low, high = bootstrap_ci(area, patients, rounds=ROUNDS)[0].round(6).tolist()
-        value = round(roc_auc(films.labels, answers), 6)
-        rows.append({"clue": name, "roc_auc": {"value": value, "low": low, "high": high}})
+        ends = bootstrap_ci(partial(_area, films.labels, answers), patients, rounds=ROUNDS)[0]
+        rows.append({"clue": name, "roc_auc": with_ends(roc_auc(films.labels, answers), ends.tolist())})
     return rows
 
 

@@ -17,11 +17,11 @@ from typing import Any
 import numpy as np
 
 from training import cli
-from training.audit_measures import SENSITIVITIES, specificity_at
+from training.audit_measures import ranked
 from training.errors import ArtefactError, DataError
 from training.evaluate import RATES, Served, Shipped, measure, serve, table
 from training.films import LABELS, decode_films, find_films
-from training.metrics import Floats, bootstrap_ci
+from training.metrics import with_ends
 
 logger = logging.getLogger(__name__)
 
@@ -86,16 +86,6 @@ def entry(version: str, served: Served, measured: Mapping[str, Any], *, store: P
         measured: the same, as `evaluate.measure` returns it.
         store: the model store.
     """
-
-    def ranked(weights: Floats | None = None) -> Floats:
-        at = [specificity_at(served.labels, served.log_odds, weights, sensitivity=one) for one in SENSITIVITIES]
-        return np.array(at)
-
-    ends = bootstrap_ci(ranked, served.patients).tolist()
-    specificities = {
-        f"{sensitivity:g}": interval(value, pair)
-        for sensitivity, value, pair in zip(SENSITIVITIES, ranked().tolist(), ends, strict=True)
-    }
     files = ("pneumonia.onnx", "contract.json")
     return {
         "version": version,
@@ -103,20 +93,15 @@ def entry(version: str, served: Served, measured: Mapping[str, Any], *, store: P
         "source": "make official-test",
         "films": FILMS,
         "sha256": {name: hashlib.sha256((store / name).read_bytes()).hexdigest() for name in files},
-        "roc_auc": interval(measured["roc_auc"], measured["ci95"]["roc_auc"]),
-        "ece": interval(measured["ece"], measured["ci95"]["ece"]),
-        "specificity_at": specificities,
+        "roc_auc": with_ends(measured["roc_auc"], measured["ci95"]["roc_auc"]),
+        "ece": with_ends(measured["ece"], measured["ci95"]["ece"]),
+        "specificity_at": ranked(served.log_odds, served.labels, served.patients)["specificity_at"],
         "operating_points": {
             name: {"threshold": point["threshold"]}
-            | {rate: interval(point[rate], measured["ci95"]["operating_points"][name][rate]) for rate in RATES}
+            | {rate: with_ends(point[rate], measured["ci95"]["operating_points"][name][rate]) for rate in RATES}
             for name, point in measured["operating_points"].items()
         },
     }
-
-
-def interval(value: float, ends: list[float]) -> dict[str, float]:
-    """Return a measure with the ends of its interval, six decimals."""
-    return dict(zip(("value", "low", "high"), (round(one, 6) for one in (value, *ends)), strict=True))
 
 
 if __name__ == "__main__":

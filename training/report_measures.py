@@ -8,13 +8,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from handler.screening import log_odds
+from training.audit_measures import CLEAN
 from training.calibrate import acquired_logits, chosen, share
 from training.corruptions import CORRUPTIONS, SEVERITIES, corrupted, with_detail_swapped
 from training.counterfactuals import ACQUISITIONS
-from training.evaluate import Served, Shipped, measure, serve
+from training.evaluate import Served, Shipped, answered, measure, serve
 from training.films import LABELS, DecodedFilms
-from training.metrics import Floats, Labels, ece, rates, roc_auc
-from training.site import FOLDS, cross_fit, predictive_values
+from training.metrics import Floats, Labels, ece, rates, roc_auc, with_ends
+from training.site import FOLDS, choices_without, judged, predictive_values
 
 PREVALENCES = (0.01, 0.05, 0.1, 0.2, 0.4, 0.62, 0.74)
 """From screening to a ward; 62 and 74 % are the public data set's official test and training parts."""
@@ -40,12 +42,11 @@ def answer_all(shipped: Shipped, films: DecodedFilms) -> Answers:
         DataError: they are too few.
     """
     logits = acquired_logits(shipped.engine, films)
-    crossfitted = [
-        cross_fit(films, logits, judged=judged, chooser=chosen, folds=FOLDS) for judged in logits.transpose(1, 0, 2)
-    ]
+    choices = choices_without(films, logits, chooser=chosen, folds=FOLDS)
+    crossfitted = [judged(films, one, choices) for one in logits.transpose(1, 0, 2)]
     return Answers(
         films=films,
-        fitted=serve(shipped, films),
+        fitted=answered(shipped.contract, films, log_odds(logits[:, 0], shipped.contract.calibration)),
         crossfitted=crossfitted[0],
         acquired=dict(zip(ACQUISITIONS, crossfitted[1:], strict=True)),
     )
@@ -72,20 +73,12 @@ def crossfit(served: Served, measured: dict[str, Any]) -> dict[str, Any]:
         served: the cross-fitted answers.
         measured: the same, as `evaluate.measure` returns them: ROC-AUC and ECE have their intervals from there.
     """
-    ill = served.labels == 1
     return {
         "n": len(served.labels),
         "patients": len(set(served.patients)),
         "folds": FOLDS,
-        **{name: _with_ends(measured[name], measured["ci95"][name]) for name in ("roc_auc", "ece")},
-        "operating_points": {
-            name: {
-                "sensitivity": _share(decided[ill]),
-                "specificity": _share(~decided[~ill]),
-                "accuracy": _share(decided == ill),
-            }
-            for name, decided in served.decisions.items()
-        },
+        **{name: with_ends(measured[name], measured["ci95"][name]) for name in ("roc_auc", "ece")},
+        "operating_points": _decided(served),
     }
 
 
@@ -96,16 +89,9 @@ def acquisitions(answers: Answers) -> list[dict[str, Any]]:
             "films": name,
             "roc_auc": round(roc_auc(served.labels, served.log_odds), 6),
             "ece": round(ece(served.labels, served.p_pneumonia), 6),
-            "operating_points": {
-                point: {
-                    "sensitivity": _share(decided[served.labels == 1]),
-                    "specificity": _share(~decided[served.labels == 0]),
-                    "accuracy": _share(decided == (served.labels == 1)),
-                }
-                for point, decided in served.decisions.items()
-            },
+            "operating_points": _decided(served),
         }
-        for name, served in {"as they are": answers.crossfitted, **answers.acquired}.items()
+        for name, served in {CLEAN: answers.crossfitted, **answers.acquired}.items()
     ]
 
 
@@ -190,9 +176,18 @@ def _robustness_row(corruption: str, severity: str, before: Served, after: Serve
     }
 
 
+def _decided(served: Served) -> dict[str, Any]:
+    """Return the rates at each operating point, with Wilson intervals by films."""
+    ill = served.labels == 1
+    return {
+        name: {
+            "sensitivity": _share(decided[ill]),
+            "specificity": _share(~decided[~ill]),
+            "accuracy": _share(decided == ill),
+        }
+        for name, decided in served.decisions.items()
+    }
+
+
 def _share(holds: npt.NDArray[np.bool_]) -> dict[str, float]:
     return dataclasses.asdict(share(holds))
-
-
-def _with_ends(value: float, ends: list[float]) -> dict[str, float]:
-    return {"value": value, "low": ends[0], "high": ends[1]}

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from handler.contract import Interval, ModelContract
 from handler.screening import log_odds, logistic, probabilities
@@ -30,6 +31,7 @@ PREVALENCES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8)
 
 
 Chooser = Callable[[Logits, Labels], Choice]
+Indices = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,40 +120,48 @@ def folds_for(films: DecodedFilms) -> int:
     return min(FOLDS, *map(len, patients))
 
 
-def cross_fit(
-    films: DecodedFilms,
-    logits: Logits,
-    *,
-    chooser: Chooser,
-    folds: int,
-    judged: Logits | None = None,
-) -> Served:
-    """Return what clients would be told of films (N,), each by a choice made without its patient.
+def cross_fit(films: DecodedFilms, logits: Logits, *, chooser: Chooser, folds: int) -> Served:
+    """Return what clients would be told of films (N,) of logits (N, 2), each by a choice made without its patient.
+
+    The arguments, and what is raised, are those of `choices_without`.
+    """
+    return judged(films, logits, choices_without(films, logits, chooser=chooser, folds=folds))
+
+
+def choices_without(
+    films: DecodedFilms, logits: Logits, *, chooser: Chooser, folds: int
+) -> list[tuple[Indices, Choice]]:
+    """Return which films each part of the patients has, and a choice made without them.
 
     Args:
         films: the films to judge.
         logits: theirs, (N, 2), or as many as the chooser takes, (N, A, 2).
-        judged: those that are judged, (N, 2), where they are others.
         chooser: makes a choice from logits and labels of some films; every choice has the same operating points.
         folds: how many parts the patients are split into.
 
     Raises:
         DataError: a class has fewer patients than folds, or all its films are of so few that a part has none.
     """
-    labels, judged = films.labels, logits if judged is None else judged
-    odds = np.zeros(len(labels))
-    decisions: dict[str, Decisions] = defaultdict(lambda: np.zeros(len(labels), dtype=bool))
+    labels, choices = films.labels, []
     for fold in range(folds):
         chosen_on, judged_on = split_by_patient(films, folds=folds, fold=fold, seed=0)
         if len(set(labels[chosen_on].tolist())) < len(LABELS):
             raise DataError("the films of a class are of too few patients to choose on some and judge on others")
-        choice = chooser(logits[chosen_on], labels[chosen_on])
-        odds[judged_on] = log_odds(judged[judged_on], choice.calibration)
+        choices.append((judged_on, chooser(logits[chosen_on], labels[chosen_on])))
+    return choices
+
+
+def judged(films: DecodedFilms, logits: Logits, choices: Sequence[tuple[Indices, Choice]]) -> Served:
+    """Return what clients would be told of films (N,) of logits (N, 2), each by the choice made without it."""
+    odds = np.zeros(len(films.labels))
+    decisions: dict[str, Decisions] = defaultdict(lambda: np.zeros(len(films.labels), dtype=bool))
+    for judged_on, choice in choices:
+        odds[judged_on] = log_odds(logits[judged_on], choice.calibration)
         p_pneumonia = logistic(odds[judged_on]).round(4)
         for name, threshold in choice.thresholds.items():
             decisions[name][judged_on] = p_pneumonia >= threshold
     return Served(
-        labels=labels,
+        labels=films.labels,
         log_odds=odds,
         decisions=dict(decisions),
         patients=tuple(file.patient for file in films.files),

@@ -87,11 +87,11 @@ def train(
     """
     train_part, validation_part = divide(films, recipe)
     digest = data_digest(films, validation_part.tolist())
-    goes_on = start is not None and start.is_dir()
-    if recipe.start and not goes_on:
+    start_run = start if start and start.is_dir() else None
+    if recipe.start and not start_run:
         raise ArtefactError(f"{recipe.name} goes on from a run of {recipe.start}: name its folder with --start-from")
-    if start and goes_on:
-        _require_start(start, recipe, digest)
+    if start_run:
+        _require_start(start_run, recipe, digest)
     learning, held_out = films.subset(train_part), films.subset(validation_part)
     copies = find_copies(learning, copies_folder) if copies_folder else NO_COPIES
     last = prepare_run(run, recipe=recipe, digest=digest, copies_digest=copies.sha256)
@@ -100,8 +100,8 @@ def train(
 
     seed_everything(recipe.seed, workers=True, verbose=False)
     net = PneumoniaNet(dropout=recipe.dropout, resolution_px=recipe.resolution_px)
-    if start and goes_on:
-        net.load_state_dict(load_checkpoint(start / "last.ckpt").state_dict())
+    if start_run:
+        net.load_state_dict(load_checkpoint(start_run / "last.ckpt").state_dict())
     else:
         load_backbone(net, start)
     learner = Learner(net, recipe, _class_weights(learning) if recipe.class_weights else None)

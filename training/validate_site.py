@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from handler.contract import ModelContract
-from handler.screening import log_odds, probabilities
+from handler.screening import log_odds
 from training import evaluate, plots, site_report
 from training.calibrate import Choice, Logits
 from training.cli import run
@@ -89,12 +89,11 @@ def examine(
     Raises:
         DataError: the films are of too few patients.
     """
-    p_pneumonia = probabilities(logits, contract.calibration)
     shipped = answered(contract, films, log_odds(logits, contract.calibration))
     chooser = partial(choose, sensitivity=sensitivity)
     choice = chooser(logits, films.labels)
     fitted = cross_fit(films, logits, chooser=chooser, folds=folds)
-    recommendation = recommend(p_pneumonia, films, sensitivity=sensitivity)
+    recommendation = recommend(shipped.p_pneumonia, films, sensitivity=sensitivity)
     measures = {
         "shipped": measure(shipped, {point.name: point.threshold for point in contract.operating_points}),
         "cross_fitted": measure(fitted, choice.thresholds),
