@@ -59,7 +59,6 @@ def train_loader(films: DecodedFilms, recipe: Recipe, copies: Copies = NO_COPIES
         shuffle=True,
         drop_last=True,
         num_workers=LOADER_WORKERS,
-        persistent_workers=True,
     )
 
 

@@ -8,6 +8,7 @@ the films held out, which would flatter the figures on them, and prefer what rea
 import argparse
 import dataclasses
 import logging
+import pickle
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -29,6 +30,7 @@ from training.metrics_log import MetricsLog
 from training.model import load_backbone
 from training.recipe import Recipe
 from training.run_folder import divide, load_films, read_run
+from training.seeding import SeedEachEpoch, seed_epoch
 from training.step_rate import StepRate
 
 logger = logging.getLogger(__name__)
@@ -105,19 +107,26 @@ def train(
     else:
         load_backbone(net, start)
     learner = Learner(net, recipe, _class_weights(learning) if recipe.class_weights else None)
-    trainer = _trainer(recipe, run)
+    seed_epoch(recipe.seed, _next_epoch(last) if last else 0)
+    _trainer(recipe, run).fit(
+        learner,
+        train_loader(learning, recipe, copies),
+        validation_loader(held_out, recipe),
+        ckpt_path=last,
+        weights_only=False,  # our own run folder's file; it holds the optimizer's and the callbacks' state
+    )
+
+
+def _next_epoch(checkpoint: Path) -> int:
+    """Return the epoch that follows a checkpoint; it is read whole, so that what fails later is not blamed on it.
+
+    Raises:
+        ArtefactError: it cannot be read.
+    """
     try:
-        trainer.fit(
-            learner,
-            train_loader(learning, recipe, copies),
-            validation_loader(held_out, recipe),
-            ckpt_path=last,
-            weights_only=False,  # our own run folder's file; it holds the optimizer's and the callbacks' state
-        )
-    except (RuntimeError, KeyError, EOFError, OSError) as exc:
-        if last is None:
-            raise
-        raise ArtefactError(f"{last}: cannot go on from this checkpoint: {exc}") from exc
+        return int(torch.load(checkpoint, map_location="cpu", weights_only=False)["epoch"]) + 1
+    except (RuntimeError, KeyError, EOFError, OSError, pickle.UnpicklingError) as exc:
+        raise ArtefactError(f"{checkpoint}: cannot go on from this checkpoint: {exc}") from exc
 
 
 def _require_start(start: Path, recipe: Recipe, digest: str) -> None:
@@ -160,7 +169,9 @@ def prepare_run(
 
 def _trainer(recipe: Recipe, run: Path) -> Trainer:
     callbacks: list[Callback] = [
-        ModelCheckpoint(dirpath=run, filename="last", enable_version_counter=False),
+        SeedEachEpoch(recipe.seed),
+        # At the end of the epoch, when its mean loss is done with: a resumed run begins a new one.
+        ModelCheckpoint(dirpath=run, filename="last", enable_version_counter=False, save_on_train_epoch_end=True),
         TQDMProgressBar(refresh_rate=10),
         MetricsLog(run),
         StepRate(),

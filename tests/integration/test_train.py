@@ -15,7 +15,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from tests.networks import lively_network
-from training.export import exported_net, save_weights
+from training.export import exported_net, load_checkpoint, save_weights
 from training.recipe import RECIPES
 
 pytestmark = pytest.mark.integration
@@ -62,6 +62,15 @@ def epochs(run: Path) -> list[int]:
         return [int(row["epoch"]) for row in csv.DictReader(lines)]
 
 
+def losses(run: Path) -> list[str]:
+    with (run / "metrics.csv").open(newline="") as lines:
+        return [row["train_loss"] for row in csv.DictReader(lines)]
+
+
+def weights_of(run: Path) -> torch.Tensor:
+    return torch.cat([value.flatten().double() for value in load_checkpoint(run / "last.ckpt").state_dict().values()])
+
+
 def test_killed_run_goes_on_where_it_was_and_can_be_exported(films: Path, backbone: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     arguments = ("--data", films, "--recipe", recipe(tmp_path, epochs=3), "--out", run, "--backbone-weights", backbone)
@@ -83,6 +92,10 @@ def test_killed_run_goes_on_where_it_was_and_can_be_exported(films: Path, backbo
     assert epochs(run) == [0, 1, 2]
     assert re.search(r"films/s while learning, \d+\.\d\d of the step alone on data in memory", again.stdout)
     assert (run / "curves.png").stat().st_size > 0
+    whole = train(*arguments[:-4], "--out", tmp_path / "whole", *arguments[-2:])
+    assert whole.returncode == 0, whole.stderr
+    assert weights_of(run).equal(weights_of(tmp_path / "whole"))
+    assert losses(run) == losses(tmp_path / "whole")
     save_weights(run / "last.ckpt", tmp_path / "weights.safetensors")
     assert torch.isfinite(exported_net(tmp_path / "weights.safetensors").mobilenet.classifier[-1].weight).all()
 
