@@ -23,7 +23,7 @@ from bench.films import BenchFilm, body, content_type
 from bench.side_by_side import START_TIMEOUT_S, parser, together
 from handler.formats.registry import open_film
 from handler.imaging import INPUT_PX, decode
-from handler.pneumonia_handler import ALONE, PneumoniaHandler
+from handler.pneumonia_handler import LONE, PneumoniaHandler
 from proxy.form import read_film
 from proxy.memory import FilmMemory
 
@@ -60,7 +60,7 @@ class Context:
 
     def get_request_header(self, _: int, key: str) -> str | None:
         """Tell of one header at most: each row is a film."""
-        return "yes" if self._alone and key == ALONE else None
+        return "yes" if self._alone and key == LONE else None
 
     def set_response_status(self, *_: object) -> None:
         """Take a status."""
@@ -70,7 +70,7 @@ class Context:
 
 
 def measure(films: list[BenchFilm], seconds: float, barrier: Barrier | None = None, *, alone: bool) -> Stages:
-    """Time every part over the films in turn, for so long in all; `alone` as `Engine.run` takes it."""
+    """Time every part over the films in turn, for so long in all; `alone` as `Engine.logits` takes it."""
     context = Context(MODEL_STORE, alone=alone)
     handler = PneumoniaHandler()
     handler.initialize(context)
@@ -87,7 +87,7 @@ def measure(films: list[BenchFilm], seconds: float, barrier: Barrier | None = No
         "form": form,
         "jpeg": lambda turn: _load(films[turn].data),
         "decode": lambda turn: decode(films[turn].data),
-        "engine": lambda turn: handler.engine.run(pixels[turn], alone=alone),
+        "engine": lambda turn: handler.engine.logits(pixels[turn], lone=alone),
         "handle": lambda turn: handler.handle([{"body": bytearray(films[turn].data)}], context),
     }
     if barrier is not None:

@@ -18,46 +18,52 @@ FLOAT_CONVOLUTIONS = 2
 """The first convolutions, which stay in float32: rounded here, the mistake runs through all the rest, and borderline
 films change sides. They take no longer for it."""
 
-OUTPUTS = ("logits", "features", "activation_map")
-"""The graph's, by the names that `training.export` gives them."""
+LOGITS = ("logits",)
+EXPLANATION = ("logits", "features", "activation_map")
+"""Outputs of the graph, by the names that `training.export` gives them."""
 
 _CONVOLUTIONS = ("Convolution", "GroupConvolution")
+_FLOAT32, _BFLOAT16 = "f32", "bf16"
+
+Films = npt.NDArray[np.uint8]
+"""Grey films (B, 224, 224), 0 to 255."""
+Outputs = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Outputs:
-    """What one pass over a batch gives, float32."""
+class Explanation:
+    """What a pass over a batch gives beside the logits, float32."""
 
-    logits: npt.NDArray[np.float32]
+    logits: Outputs
     """(B, 2), in the order of the contract's labels, before calibration."""
-    features: npt.NDArray[np.float32]
+    features: Outputs
     """(B, 1280), after global average pooling."""
-    activation_map: npt.NDArray[np.float32]
+    activation_map: Outputs
     """(B, S, S), S a 32nd of the model's resolution: what each place adds to the PNEUMONIA logit over the NORMAL one;
     its mean plus the difference of the biases is the difference of the logits."""
 
 
 class _Request:
-    """A model with one film's place: arrays that stay where they are save OpenVINO's wrapper from looking at them."""
+    """A compiled model with a place for one film: fixed arrays save OpenVINO's wrapper from checking them each time."""
 
     def __init__(self, model: ov.CompiledModel) -> None:
         self._request = model.create_infer_request()
         self._film = np.empty(model.input(0).shape, dtype=np.uint8)  # (1, 224, 224)
         self._request.set_input_tensor(ov.Tensor(self._film, shared_memory=True))
-        self._outputs = [self._request.get_tensor(name).data for name in OUTPUTS]
+        self._outputs = [self._request.get_tensor(output).data for output in model.outputs]
 
-    def run(self, film: npt.NDArray[np.uint8]) -> list[npt.NDArray[np.float32]]:
+    def run(self, film: npt.NDArray[np.uint8]) -> list[Outputs]:
         self._film[0] = film
         self._request.infer(share_outputs=True)
         return [output.copy() for output in self._outputs]
 
 
 class _Requests(threading.local):
-    """A thread's own."""
+    """Per-thread requests to a model for busy times and to one for a lone film."""
 
-    def __init__(self, model: ov.CompiledModel, lone_model: ov.CompiledModel) -> None:
-        self.usual = _Request(model)
-        self.lone = self.usual if lone_model is model else _Request(lone_model)
+    def __init__(self, busy: ov.CompiledModel, lone: ov.CompiledModel) -> None:
+        self.busy = _Request(busy)
+        self.lone = self.busy if lone is busy else _Request(lone)
 
 
 class Engine:
@@ -66,53 +72,84 @@ class Engine:
     Args:
         path: The ONNX file.
         exact: In float32 whatever the processor has.
-        threads: Threads that may call `run` at once, each film on one of them. A worker has one core, hence one.
-        lone_threads: Threads that share a film when `run` is told that nothing else is under way, as far as there are
-            cores. Not more than one where several threads call `run`.
+        threads: Threads that may call it at once, each film on one of them. A worker has one core, hence one.
+        lone_threads: Threads that share a lone film, as far as there are cores. Not more than one where several threads
+            call it.
 
     Raises:
         RuntimeError: The file is missing or no model.
     """
 
     def __init__(self, path: Path, *, exact: bool = False, threads: int = 1, lone_threads: int = 1) -> None:
-        core = ov.Core()
-        half = not exact and "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-        model = core.read_model(path)
-        model.reshape([1, *model.input(0).partial_shape[1:]])
-        if half:
-            model = _with_exact_start(core, model)
+        self._core = ov.Core()
+        self._threads = threads
+        self._model = self._core.read_model(path)
+        self._model.reshape([1, *self._model.input(0).partial_shape[1:]])
+        self._half = not exact and "BF16" in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        busy = self._compile(LOGITS, threads=threads, films_at_once=threads)
+        if self._half and not starts_in_float(busy):  # a change of OpenVINO's: right before quick
+            self._half = False
+            busy = self._compile(LOGITS, threads=threads, films_at_once=threads)
+        lone = busy if lone_threads == 1 else self._compile(LOGITS, threads=lone_threads, films_at_once=1)
+        self._requests = _Requests(busy, lone)
+        self._explaining: _Requests | None = None
 
-        def compiled(*, threads: int, films_at_once: int) -> ov.CompiledModel:
-            return core.compile_model(
-                model,
-                "CPU",
-                {
-                    "INFERENCE_PRECISION_HINT": "bf16" if half else "f32",
-                    "INFERENCE_NUM_THREADS": threads,
-                    "NUM_STREAMS": films_at_once,
-                    # Pinned, all workers would sit on the first core.
-                    "ENABLE_CPU_PINNING": False,
-                },
-            )
+    def logits(self, films: Films, *, lone: bool = False) -> Outputs:
+        """Return the logits (B, 2), in the order of the contract's labels, before calibration.
 
-        usual = compiled(threads=threads, films_at_once=threads)
-        lone = usual if lone_threads == 1 else compiled(threads=lone_threads, films_at_once=1)
-        self._requests = _Requests(usual, lone)
-
-    def run(self, films: npt.NDArray[np.uint8], *, alone: bool = False) -> Outputs:
-        """Run the model without holding Python's lock.
+        Python's lock is not held meanwhile.
 
         Args:
             films: Grey films (B, 224, 224), 0 to 255.
-            alone: Whether nothing else is under way, so that the other cores are free. The outputs are the same.
+            lone: Whether nothing else is under way, so that the other cores are free. The logits are the same.
         """
-        request = self._requests.lone if alone else self._requests.usual
-        passes = [request.run(film) for film in films]
+        request = self._requests.lone if lone else self._requests.busy
+        return np.concatenate([request.run(film)[0] for film in films])
+
+    def explain(self, films: Films) -> Explanation:
+        """Return logits, features and class-activation maps of grey films (B, 224, 224), 0 to 255.
+
+        The model for it is compiled when it is first asked for.
+        """
+        if self._explaining is None:
+            model = self._compile(EXPLANATION, threads=self._threads, films_at_once=self._threads)
+            self._explaining = _Requests(model, model)
+        passes = [self._explaining.busy.run(film) for film in films]
         logits, features, activation_map = (np.concatenate(parts) for parts in zip(*passes, strict=True))
-        return Outputs(logits=logits, features=features, activation_map=activation_map)
+        return Explanation(logits=logits, features=features, activation_map=activation_map)
+
+    def _compile(self, outputs: tuple[str, ...], *, threads: int, films_at_once: int) -> ov.CompiledModel:
+        model = ov.Model([self._model.output(name).node for name in outputs], self._model.get_parameters())
+        return self._core.compile_model(
+            _with_float_start(self._core, model) if self._half else model,
+            "CPU",
+            {
+                "INFERENCE_PRECISION_HINT": _BFLOAT16 if self._half else _FLOAT32,
+                "INFERENCE_NUM_THREADS": threads,
+                "NUM_STREAMS": films_at_once,
+                # Pinned, all workers would sit on the first core.
+                "ENABLE_CPU_PINNING": False,
+            },
+        )
 
 
-def _with_exact_start(core: ov.Core, model: ov.Model) -> ov.Model:
+def starts_in_float(model: ov.CompiledModel) -> bool:
+    """Return whether nothing of a compiled model is rounded to bfloat16 before the end of its first convolutions.
+
+    What OpenVINO makes of a graph is its own: an operation that it replaces loses its mark to stay in float32.
+    """
+    convolutions = 0
+    for operation in model.get_runtime_model().get_ordered_ops():
+        facts = operation.get_rt_info()
+        if facts["runtimePrecision"].value == _BFLOAT16:
+            return False
+        convolutions += facts["layerType"].value in _CONVOLUTIONS
+        if convolutions == FLOAT_CONVOLUTIONS:
+            break
+    return True
+
+
+def _with_float_start(core: ov.Core, model: ov.Model) -> ov.Model:
     """Return the model with all nodes up to the third convolution marked to keep their precision.
 
     The mark is an attribute that Python can only read, so it goes into the model's text.

@@ -28,32 +28,35 @@ class PneumoniaNet(nn.Module):
     Source: Sandler et al., MobileNetV2: Inverted Residuals and Linear Bottlenecks, CVPR 2018.
     """
 
-    mean: Tensor
-    std: Tensor
+    scale: Tensor
+    shift: Tensor
     resample: Tensor
 
     def __init__(self, *, dropout: float, resolution_px: int = INPUT_PX) -> None:
         super().__init__()
         self.resolution_px = resolution_px
         self.mobilenet = mobilenet_v2(num_classes=2, dropout=dropout)
-        self.register_buffer("mean", torch.tensor(MEAN).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(STD).view(1, 3, 1, 1), persistent=False)
+        mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (MEAN, STD))
+        self.register_buffer("scale", 1.0 / (255.0 * std), persistent=False)
+        self.register_buffer("shift", -mean / std, persistent=False)
         self.register_buffer("resample", _resampling(resolution_px), persistent=False)
 
     def forward(self, films: Tensor) -> Tensor:
         """Return logits (B, 2) of grey films (B, 1, 224, 224), uint8."""
-        logits: Tensor = self.mobilenet(self.normalise(films))
+        pixels = self.normalise(films).to(self.mobilenet.classifier[-1].weight.dtype)  # half on a GPU
+        logits: Tensor = self.mobilenet(pixels)
         return logits
 
     def normalise(self, films: Tensor) -> Tensor:
         """Return uint8 grey films (B, 1, 224, 224) as normalised float RGB (B, 3, resolution_px, resolution_px)."""
-        grey = films.float() / 255.0
+        grey = films.float()
         if self.resolution_px != INPUT_PX:
             grey = self.resample @ grey @ self.resample.T
-        return (grey - self.mean) / self.std
+        # A product and a sum: OpenVINO replaces a quotient or a difference, and what it puts there may be rounded.
+        return grey * self.scale + self.shift
 
 
-class Served(NamedTuple):
+class GraphOutputs(NamedTuple):
     """What the exported graph gives for a batch, float32."""
 
     logits: Tensor
@@ -77,14 +80,14 @@ class ServedGraph(nn.Module):
         super().__init__()
         self.net = net
 
-    def forward(self, films: Tensor) -> Served:
+    def forward(self, films: Tensor) -> GraphOutputs:
         """Run on grey films (B, 224, 224), uint8."""
         head = self.net.mobilenet.classifier[-1]
         pixels = self.net.normalise(films.unsqueeze(1)).to(head.weight.dtype)  # half on a GPU
         places = self.net.mobilenet.features(pixels)  # (B, 1280, S, S)
         features = places.mean(dim=(2, 3))  # (B, 1280)
         weights = (head.weight[1] - head.weight[0]).view(1, -1, 1, 1)  # (1, 1280, 1, 1)
-        return Served(logits=head(features), features=features, activation_map=(places * weights).sum(dim=1))
+        return GraphOutputs(logits=head(features), features=features, activation_map=(places * weights).sum(dim=1))
 
 
 def _resampling(side_px: int) -> Tensor:

@@ -24,20 +24,30 @@ from handler.errors import ContractError, DeferredFilm, FailedFilm, FilmError, M
 from handler.film_memory import ANSWER_TYPE, CONTENT_TYPE, VARIABLE, FilmMemory
 from handler.formats.registry import SEND
 from handler.imaging import INPUT_PX, VERSION, Film, decode
-from handler.screening import Told, answer, probabilities
+from handler.screening import Probabilities, probabilities, results
 
 if TYPE_CHECKING:
     from handler.torch_engine import TorchEngine
 
 logger = logging.getLogger(__name__)
 
-ALONE = "Alone"
+LONE = "Alone"
 """The header with which the proxy says that TorchServe has no other film."""
-
 
 DEFER_AFTER_S = 0.25
 """Films of one request that took longer leave the rest of it for the next one, so that no request takes much longer
 than its slowest film, and nobody waits for films that another client sent."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Response:
+    """One film's result or error, as it leaves the handler."""
+
+    status: int
+    """Of HTTP."""
+    reason: str
+    body: bytes
+    """JSON."""
 
 
 class PneumoniaHandler:
@@ -74,8 +84,8 @@ class PneumoniaHandler:
         self.engine = _engine(
             root, context.system_properties.get("gpu_id"), lone_threads=settings.get("lone_threads", 1)
         )
-        for alone in (False, True):
-            self.engine.run(np.zeros((1, INPUT_PX, INPUT_PX), dtype=np.uint8), alone=alone)
+        for lone in (False, True):
+            self.engine.logits(np.zeros((1, INPUT_PX, INPUT_PX), dtype=np.uint8), lone=lone)
         shared = os.environ.get(VARIABLE)
         self.memory = FilmMemory(Path(shared)) if shared else None
         gc.collect()
@@ -110,27 +120,26 @@ class PneumoniaHandler:
                 films.append(FailedFilm("the model failed on this film"))
         return films
 
-    def inference(self, films: list[Film], *, alone: bool = False) -> list[float]:
-        """Return p_pneumonia, 0 to 1, of each film; `alone` as `Engine.run` takes it."""
+    def inference(self, films: list[Film], *, lone: bool = False) -> Probabilities:
+        """Return p_pneumonia (B,), 0 to 1, of decoded films; `lone` as `Engine.logits` takes it."""
         if not films:
-            return []
-        logits = self.engine.run(np.stack([film.pixels for film in films]), alone=alone).logits  # (B, 2)
-        p_pneumonia: list[float] = probabilities(logits, self.contract.calibration).tolist()
-        return p_pneumonia
+            return np.empty(0)
+        logits = self.engine.logits(np.stack([film.pixels for film in films]), lone=lone)  # (B, 2)
+        return probabilities(logits, self.contract.calibration)
 
-    def postprocess(self, films: list[Film | FilmError], p_pneumonia: list[float]) -> list[Told]:
-        """Return what is told of each film."""
-        remaining = iter(p_pneumonia)
-        told = []
+    def postprocess(self, films: list[Film | FilmError], p_pneumonia: Probabilities) -> list[Response]:
+        """Return the response to each film: a result for those that were decoded, in order, or its error."""
+        facts = [film.facts for film in films if isinstance(film, Film)]
+        remaining = iter(results(p_pneumonia, facts, contract=self.contract, point=self.point))
+        responses = []
         for film in films:
             if isinstance(film, FilmError):
                 body: dict[str, Any] = {"error": {"code": film.code, "message": str(film)}}
-                told.append(Told(status=film.status, reason=film.code, body=json.dumps(body).encode()))
+                responses.append(Response(status=film.status, reason=film.code, body=json.dumps(body).encode()))
             else:
-                screened = answer(next(remaining), film.facts, contract=self.contract, point=self.point)
-                body = dataclasses.asdict(screened)
-                told.append(Told(status=HTTPStatus.OK, reason="OK", body=json.dumps(body).encode()))
-        return told
+                body = dataclasses.asdict(next(remaining))
+                responses.append(Response(status=HTTPStatus.OK, reason="OK", body=json.dumps(body).encode()))
+        return responses
 
     def handle(self, data: list[dict[str, Any]], context: Any) -> list[bytes]:
         """Answer one batch of requests: what TorchServe calls."""
@@ -139,17 +148,17 @@ class PneumoniaHandler:
         # A request's first film always has its turn, or it might wait for ever.
         deferrable = [number > 0 for rows in requests for number in range(len(rows))]
         films = self.preprocess([row for rows in requests for row in rows], deferrable=deferrable)
-        alone = all(context.get_request_header(index, ALONE) for index in range(len(data)))
-        p_pneumonia = self.inference([film for film in films if isinstance(film, Film)], alone=alone)
-        told = iter(self.postprocess(films, p_pneumonia))
+        lone = all(context.get_request_header(index, LONE) for index in range(len(data)))
+        p_pneumonia = self.inference([film for film in films if isinstance(film, Film)], lone=lone)
+        responses = iter(self.postprocess(films, p_pneumonia))
         bodies = []
         for index, rows in enumerate(requests):
             # Values of headers must be str: anything else ends the worker.
             if named[index]:
                 context.set_response_content_type(index, ANSWER_TYPE)
-                bodies.append(b"\n".join(b"%d %b" % (one.status, one.body) for one in islice(told, len(rows))))
+                bodies.append(b"\n".join(b"%d %b" % (one.status, one.body) for one in islice(responses, len(rows))))
             else:
-                one = next(told)
+                one = next(responses)
                 context.set_response_content_type(index, "application/json")
                 context.set_response_status(one.status, one.reason, index)
                 bodies.append(one.body)

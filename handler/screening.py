@@ -1,5 +1,6 @@
-"""From logits to an answer: calibration, operating point, decision, warnings."""
+"""From logits to a result: calibration, operating point, decision, warnings."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,10 +9,13 @@ import numpy.typing as npt
 from handler.contract import Calibration, Gate, ModelContract, OperatingPoint
 from handler.imaging import Facts
 
+Probabilities = npt.NDArray[np.float64]
+"""p_pneumonia (B,), calibrated, 0 to 1."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
-    """What a client is told of one film; the keys and their order are the public contract."""
+class Result:
+    """The result of one film; the keys and their order are the public contract."""
 
     prediction: str
     """"NORMAL" or "PNEUMONIA"."""
@@ -20,51 +24,64 @@ class Answer:
     note: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Told:
-    """The answer to one film, an error or not, as it leaves the handler."""
-
-    status: int
-    """Of HTTP."""
-    reason: str
-    body: bytes
-    """JSON."""
-
-
 def log_odds(logits: npt.NDArray[np.float32], calibration: Calibration) -> npt.NDArray[np.float64]:
     """Return the calibrated log odds (B,) of PNEUMONIA from logits (B, 2)."""
     difference = logits[:, 1].astype(np.float64) - logits[:, 0]  # (B,)
     return difference / calibration.temperature + calibration.bias
 
 
-def logistic(odds: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def logistic(odds: npt.NDArray[np.float64]) -> Probabilities:
     """Return the probabilities (B,), in [0, 1], of log odds (B,), without overflow."""
     return 0.5 * (1.0 + np.tanh(0.5 * odds))
 
 
-def probabilities(logits: npt.NDArray[np.float32], calibration: Calibration) -> npt.NDArray[np.float64]:
+def probabilities(logits: npt.NDArray[np.float32], calibration: Calibration) -> Probabilities:
     """Return p_pneumonia (B,) in [0, 1] from logits (B, 2)."""
     return logistic(log_odds(logits, calibration))
 
 
-def answer(p_pneumonia: float, facts: Facts, *, contract: ModelContract, point: OperatingPoint) -> Answer:
-    """Decide one film at an operating point.
+def served(p_pneumonia: Probabilities) -> Probabilities:
+    """Return the probabilities (B,) as a client sees them: four decimals."""
+    return p_pneumonia.round(4)
 
-    The threshold is compared with the four decimals that the client sees, so that an answer never contradicts itself.
+
+def decide(p_pneumonia: Probabilities, threshold: float) -> npt.NDArray[np.bool_]:
+    """Return which films (B,) are PNEUMONIA at a threshold.
+
+    Compared are the four decimals that the client sees, so that a result never contradicts itself. This is the one
+    decision: the server, the calibration, the reports and a site's validation all call it.
     """
-    p_pneumonia = round(p_pneumonia, 4)
-    prediction = contract.labels[int(p_pneumonia >= point.threshold)]
-    note = " ".join([contract.note, *warnings(facts, contract.gate)])
-    return Answer(prediction=prediction, p_pneumonia=p_pneumonia, note=note)
+    return served(p_pneumonia) >= threshold
+
+
+def results(
+    p_pneumonia: Probabilities, facts: Sequence[Facts], *, contract: ModelContract, point: OperatingPoint
+) -> list[Result]:
+    """Return the results of films at an operating point.
+
+    Args:
+        p_pneumonia: (B,), calibrated, 0 to 1.
+        facts: Of the same films.
+        contract: Names the labels; its note and its gate's warnings go with each result.
+        point: The operating point.
+    """
+    return [
+        Result(
+            prediction=contract.labels[int(positive)],
+            p_pneumonia=float(p),
+            note=" ".join([contract.note, *warnings(film, contract.gate)]),
+        )
+        for p, positive, film in zip(served(p_pneumonia), decide(p_pneumonia, point.threshold), facts, strict=True)
+    ]
 
 
 def warnings(facts: Facts, gate: Gate) -> list[str]:
-    """Return what there is to say of a film beside the answer: one sentence a reason, most often none."""
-    said = []
+    """Return the warnings that a film's result carries: one sentence a reason, most often none."""
+    found = []
     if facts.colour > gate.max_colour:
-        said.append("Warning: a colour picture, not a radiograph.")
+        found.append("Warning: a colour picture, not a radiograph.")
     if facts.contrast < gate.min_contrast:
-        said.append("Warning: lower contrast than the films the model was trained on.")
+        found.append("Warning: lower contrast than the films the model was trained on.")
     if facts.shortest_px < gate.min_side_px:
-        said.append(f"Warning: smaller than {gate.min_side_px} pixels a side, detail is missing.")
-    return [*said, *facts.presentation.warnings(), *facts.warnings]
+        found.append(f"Warning: smaller than {gate.min_side_px} pixels a side, detail is missing.")
+    return [*found, *facts.presentation.warnings(), *facts.warnings]

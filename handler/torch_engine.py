@@ -2,11 +2,9 @@
 
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
 import torch
 
-from handler.engine import Outputs
+from handler.engine import Explanation, Films, Outputs
 from handler.network import ServedGraph, load_net
 
 
@@ -31,15 +29,21 @@ class TorchEngine:
         net.mobilenet.to(memory_format=torch.channels_last)
         self._graph = ServedGraph(net).eval().to(device)
 
-    def run(self, films: npt.NDArray[np.uint8], *, alone: bool = False) -> Outputs:  # noqa: ARG002  (as `Engine.run`)
-        """Run the model on grey films (B, 224, 224), 0 to 255; a batch always has the whole device."""
+    def logits(self, films: Films, *, lone: bool = False) -> Outputs:  # noqa: ARG002  (as `Engine.logits`)
+        """Return the logits (B, 2) of grey films (B, 224, 224), 0 to 255; a batch always has the whole device."""
         with torch.inference_mode():
-            served = self._graph(torch.from_numpy(films).to(self._device))
-        return Outputs(
-            logits=served.logits.float().cpu().numpy(),
-            features=served.features.float().cpu().numpy(),
-            activation_map=served.activation_map.float().cpu().numpy(),
-        )
+            return _on_host(self._graph.net(torch.from_numpy(films).unsqueeze(1).to(self._device)))
+
+    def explain(self, films: Films) -> Explanation:
+        """Return logits, features and class-activation maps of grey films (B, 224, 224), 0 to 255."""
+        with torch.inference_mode():
+            outputs = self._graph(torch.from_numpy(films).to(self._device))
+        return Explanation(**{name: _on_host(value) for name, value in outputs._asdict().items()})
+
+
+def _on_host(values: torch.Tensor) -> Outputs:
+    on_host: Outputs = values.float().cpu().numpy()
+    return on_host
 
 
 def usable_gpu(gpu_id: int) -> torch.device | None:

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from handler.contract import ModelContract
-from handler.screening import probabilities
+from handler.screening import decide, probabilities
 from training.calibrate import share
 from training.counterfactuals import CONTROLS, COUNTERFACTUALS, Counterfactual, served, taken_otherwise
 from training.metrics import Floats, Labels, bootstrap_ci, rates, roc_auc, with_ends
@@ -131,10 +131,10 @@ def _decided(logits: Logits, labels: Labels, contract: ModelContract | None) -> 
     """Return sensitivity and specificity at the shipped thresholds, Wilson intervals by films."""
     if contract is None:
         return {}
-    p_pneumonia = probabilities(logits, contract.calibration).round(4)
+    p_pneumonia = probabilities(logits, contract.calibration)
     told = {}
     for point in contract.operating_points:
-        decided = p_pneumonia >= point.threshold
+        decided = decide(p_pneumonia, point.threshold)
         told[point.name] = {
             "sensitivity": asdict(share(decided[labels == 1])),
             "specificity": asdict(share(~decided[labels == 0])),

@@ -22,7 +22,7 @@ from handler.contract import SCHEMA_VERSION, Calibration, Gate, Interval, ModelC
 from handler.engine import Engine
 from handler.imaging import INPUT_PX, VERSION
 from handler.network import MEAN, STD
-from handler.screening import probabilities
+from handler.screening import decide, probabilities
 from training import cli
 from training.counterfactuals import ACQUISITIONS, served, taken_otherwise
 from training.errors import ArtefactError, DataError
@@ -203,12 +203,12 @@ def balanced_threshold(p_pneumonia: Probabilities, labels: Labels) -> float:
 
 def operating_point(name: str, threshold: float, p_pneumonia: Probabilities, labels: Labels) -> OperatingPoint:
     """Return the operating point with its evidence: rates and Wilson intervals on these films."""
-    positives, negatives = p_pneumonia[labels == 1], p_pneumonia[labels == 0]
+    decisions = decide(p_pneumonia, threshold)
     return OperatingPoint(
         name=name,
         threshold=threshold,
-        sensitivity=share(positives.round(4) >= threshold),
-        specificity=share(negatives.round(4) < threshold),
+        sensitivity=share(decisions[labels == 1]),
+        specificity=share(~decisions[labels == 0]),
     )
 
 

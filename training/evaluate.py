@@ -25,7 +25,7 @@ import numpy.typing as npt
 from handler.contract import ModelContract
 from handler.engine import Engine
 from handler.imaging import INPUT_PX, VERSION
-from handler.screening import answer, log_odds, logistic
+from handler.screening import decide, log_odds, logistic
 from training import metrics, plots
 from training.cli import run
 from training.errors import ArtefactError, DataError
@@ -72,7 +72,7 @@ class Shipped:
             )
         try:
             engine = Engine(onnx, threads=THREADS)
-            engine.run(np.zeros((1, INPUT_PX, INPUT_PX), dtype=np.uint8))
+            engine.logits(np.zeros((1, INPUT_PX, INPUT_PX), dtype=np.uint8))
         except RuntimeError as exc:
             raise ArtefactError(f"{onnx}: cannot be run: {exc}") from exc
         return cls(contract=contract, engine=engine)
@@ -107,7 +107,7 @@ class Served:
 def logits_of(engine: Engine, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
     """Return the logits (N, 2) of films (N, 224, 224), by an engine of `THREADS` threads."""
     with ThreadPoolExecutor(THREADS) as pool:
-        return np.concatenate(list(pool.map(lambda film: engine.run(film[None]).logits, pixels)))
+        return np.concatenate(list(pool.map(lambda film: engine.logits(film[None]), pixels)))
 
 
 def serve(shipped: Shipped, films: DecodedFilms) -> Served:
@@ -117,17 +117,10 @@ def serve(shipped: Shipped, films: DecodedFilms) -> Served:
 
 def answered(contract: ModelContract, films: DecodedFilms, odds: Floats) -> Served:
     """Answer films of calibrated log odds (N,) at every operating point of a contract."""
-    told = {
-        point.name: [
-            answer(p, facts, contract=contract, point=point)
-            for p, facts in zip(logistic(odds).tolist(), films.facts, strict=True)
-        ]
-        for point in contract.operating_points
-    }
     return Served(
         labels=films.labels,
         log_odds=odds,
-        decisions={name: np.array([one.prediction == LABELS[1] for one in answers]) for name, answers in told.items()},
+        decisions={point.name: decide(logistic(odds), point.threshold) for point in contract.operating_points},
         patients=tuple(file.patient for file in films.files),
     )
 

@@ -195,7 +195,7 @@ def _p(shipped: Shipped, data: bytes) -> float:
         pixels = decode(data).pixels
     except FilmError:
         return math.nan
-    logits = shipped.engine.run(pixels[np.newaxis]).logits  # (1, 2)
+    logits = shipped.engine.logits(pixels[np.newaxis])  # (1, 2)
     return float(probabilities(logits, shipped.contract.calibration)[0])
 
 

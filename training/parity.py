@@ -22,7 +22,7 @@ from handler.formats.registry import open_film
 from handler.formats.source import Header, Source
 from handler.formats.source import Pixels as FilmPixels
 from handler.imaging import prepare
-from handler.screening import probabilities
+from handler.screening import decide, probabilities
 from training import cli
 from training.errors import ArtefactError, DataError
 from training.evaluate import THREADS, Shipped, logits_of
@@ -122,7 +122,7 @@ def change(contract: ModelContract, before: Floats, after: Floats) -> Change:
         mean=float(moved.mean()),
         largest=float(moved.max()),
         flipped={
-            point.name: int(np.sum((before.round(4) >= point.threshold) != (after.round(4) >= point.threshold)))
+            point.name: int(np.sum(decide(before, point.threshold) != decide(after, point.threshold)))
             for point in contract.operating_points
         },
     )

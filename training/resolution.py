@@ -117,7 +117,7 @@ def _times(engines: Sequence[Engine], contents: Sequence[bytes]) -> tuple[float,
         for engine, taken in zip(engines, running, strict=True):
             began = time.process_time()
             for film in films:
-                engine.run(film)
+                engine.logits(film)
             taken.append(time.process_time() - began)
     a_film = 1000 / len(contents)
     return a_film * median(decoding[1:]), [a_film * median(taken[1:]) for taken in running]

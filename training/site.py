@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from handler.contract import Interval, ModelContract
-from handler.screening import log_odds, logistic, probabilities
+from handler.screening import decide, log_odds, logistic, probabilities
 from training.calibrate import Choice, Logits, balanced_threshold, fit_calibration, rule_out_threshold, share
 from training.errors import DataError
 from training.evaluate import Served
@@ -90,7 +90,7 @@ def sensitive_threshold(p_pneumonia: Floats, labels: Labels, *, sensitivity: flo
 def recommend(p_pneumonia: Floats, films: DecodedFilms, *, sensitivity: float) -> Recommendation:
     """Return the threshold on p_pneumonia (N,) for a wanted sensitivity, and whether the films show it."""
     threshold = sensitive_threshold(p_pneumonia, films.labels, sensitivity=sensitivity)
-    caught = p_pneumonia[films.labels == 1].round(4) >= threshold
+    caught = decide(p_pneumonia[films.labels == 1], threshold)
     return Recommendation(
         wanted=sensitivity,
         threshold=threshold,
@@ -157,9 +157,9 @@ def judged(films: DecodedFilms, logits: Logits, choices: Sequence[tuple[Indices,
     decisions: dict[str, Decisions] = defaultdict(lambda: np.zeros(len(films.labels), dtype=bool))
     for judged_on, choice in choices:
         odds[judged_on] = log_odds(logits[judged_on], choice.calibration)
-        p_pneumonia = logistic(odds[judged_on]).round(4)
+        p_pneumonia = logistic(odds[judged_on])
         for name, threshold in choice.thresholds.items():
-            decisions[name][judged_on] = p_pneumonia >= threshold
+            decisions[name][judged_on] = decide(p_pneumonia, threshold)
     return Served(
         labels=films.labels,
         log_odds=odds,

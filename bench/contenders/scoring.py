@@ -7,7 +7,7 @@ from typing import Any
 from handler.contract import ModelContract
 from handler.engine import Engine
 from handler.imaging import decode
-from handler.screening import answer, probabilities
+from handler.screening import probabilities, results
 
 ROOT = Path(__file__).resolve().parents[2]
 MODEL_STORE = ROOT / "model_store"
@@ -24,6 +24,7 @@ class Scorer:
     def score(self, data: bytes) -> dict[str, Any]:
         """Return `prediction`, `p_pneumonia` (0 to 1) and `note` of one JPEG or PNG."""
         film = decode(data)
-        logits = self._engine.run(film.pixels[None]).logits  # (1, 2)
-        p_pneumonia = float(probabilities(logits, self.contract.calibration)[0])
-        return dataclasses.asdict(answer(p_pneumonia, film.facts, contract=self.contract, point=self._point))
+        logits = self._engine.logits(film.pixels[None])  # (1, 2)
+        p_pneumonia = probabilities(logits, self.contract.calibration)
+        (result,) = results(p_pneumonia, [film.facts], contract=self.contract, point=self._point)
+        return dataclasses.asdict(result)

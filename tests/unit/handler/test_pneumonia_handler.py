@@ -147,14 +147,14 @@ def test_films_named_by_one_request_are_answered_a_line_each(shared: PneumoniaHa
     assert context.statuses == {1: (200, "OK")}
 
 
-@pytest.mark.parametrize(("lone_requests", "alone"), [(set(), False), ({0}, False), ({0, 1}, True)])
-def test_engine_hears_whether_films_are_alone(
-    handler: PneumoniaHandler, context: Context, lone_requests: set[int], *, alone: bool
+@pytest.mark.parametrize(("lone_requests", "lone"), [(set(), False), ({0}, False), ({0, 1}, True)])
+def test_engine_is_given_more_threads_for_a_lone_request(
+    handler: PneumoniaHandler, context: Context, lone_requests: set[int], *, lone: bool
 ) -> None:
     context.lone_requests = lone_requests
-    with mock.patch.object(handler.engine, "run", wraps=handler.engine.run) as run:
+    with mock.patch.object(handler.engine, "logits", wraps=handler.engine.logits) as logits:
         handle(handler, context, {"body": DARK}, {"body": BRIGHT})
-    assert run.call_args.kwargs == {"alone": alone}
+    assert logits.call_args.kwargs == {"lone": lone}
 
 
 def test_lone_films_get_the_threads_of_the_configuration(context: Context) -> None:

@@ -7,10 +7,15 @@ from handler.bars import Bars
 from handler.contract import Calibration
 from handler.imaging import Facts
 from handler.presentation import Presentation
-from handler.screening import answer, probabilities, warnings
+from handler.screening import Result, decide, probabilities, results, warnings
 from tests.models import NOTE, contract
 
 PLAIN = Facts(kind="JPEG", width_px=1500, height_px=1200, colour=0.0, contrast=50.0)
+
+
+def result(p_pneumonia: float, facts: Facts = PLAIN, *, name: str = "rule_out") -> Result:
+    (only,) = results(np.array([p_pneumonia]), [facts], contract=contract(), point=contract().operating_point(name))
+    return only
 
 
 def test_probability_without_bias_is_the_softmax_of_the_scaled_logits() -> None:
@@ -41,22 +46,23 @@ def test_extreme_logits_do_not_overflow() -> None:
     ],
 )
 def test_decision_follows_the_four_decimals_that_are_served(p: float, prediction: str, served: float) -> None:
-    told = answer(p, PLAIN, contract=contract(), point=contract().operating_point("rule_out"))
-    assert (told.prediction, told.p_pneumonia) == (prediction, served)
+    found = result(p)
+    assert (found.prediction, found.p_pneumonia) == (prediction, served)
+    assert decide(np.array([p]), 0.2).tolist() == [prediction == "PNEUMONIA"]
 
 
 def test_operating_point_decides() -> None:
-    told = [answer(0.3, PLAIN, contract=contract(), point=point).prediction for point in contract().operating_points]
-    assert told == ["PNEUMONIA", "NORMAL"]
+    found = [result(0.3, name=point.name).prediction for point in contract().operating_points]
+    assert found == ["PNEUMONIA", "NORMAL"]
 
 
 def test_answer_has_the_public_keys_in_order() -> None:
-    told = answer(0.3, PLAIN, contract=contract(), point=contract().operating_points[0])
-    assert list(dataclasses.asdict(told)) == ["prediction", "p_pneumonia", "note"]
+    found = result(0.3)
+    assert list(dataclasses.asdict(found)) == ["prediction", "p_pneumonia", "note"]
 
 
 def test_plain_film_has_the_plain_note() -> None:
-    assert answer(0.3, PLAIN, contract=contract(), point=contract().operating_points[0]).note == NOTE
+    assert result(0.3).note == NOTE
 
 
 @pytest.mark.parametrize(
@@ -66,8 +72,7 @@ def test_film_beyond_a_bound_is_warned_of(change: dict[str, float], word: str) -
     facts = dataclasses.replace(PLAIN, **change)  # type: ignore[arg-type]
     (warning,) = warnings(facts, contract().gate)
     assert word in warning
-    note = answer(0.3, facts, contract=contract(), point=contract().operating_points[0]).note
-    assert note == f"{NOTE} {warning}"
+    assert result(0.3, facts).note == f"{NOTE} {warning}"
 
 
 def test_film_at_the_bounds_is_not_warned_of() -> None:
@@ -75,12 +80,12 @@ def test_film_at_the_bounds_is_not_warned_of() -> None:
     assert warnings(facts, contract().gate) == []
 
 
-def test_every_reason_is_told() -> None:
+def test_every_reason_is_warned_of() -> None:
     facts = Facts(kind="PNG", width_px=69, height_px=69, colour=11.0, contrast=4.0)
     assert len(warnings(facts, contract().gate)) == 3
 
 
-def test_what_the_format_and_the_presentation_have_to_say_is_told() -> None:
+def test_warnings_of_the_format_and_the_presentation_are_passed_on() -> None:
     facts = dataclasses.replace(PLAIN, warnings=("Warning: one.",), presentation=Presentation(negative=True))
     assert warnings(facts, contract().gate) == [*Presentation(negative=True).warnings(), "Warning: one."]
 

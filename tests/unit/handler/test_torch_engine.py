@@ -6,7 +6,7 @@ import torch
 
 from handler.contract import ModelContract
 from handler.engine import Engine
-from handler.screening import probabilities
+from handler.screening import decide, probabilities
 from handler.torch_engine import TorchEngine, usable_gpu
 from tests.films import reference_pixels
 
@@ -20,7 +20,7 @@ def engine() -> TorchEngine:
 
 
 def test_outputs_have_the_shapes_of_the_batch(engine: TorchEngine) -> None:
-    outputs = engine.run(np.zeros((3, 224, 224), dtype=np.uint8))
+    outputs = engine.explain(np.zeros((3, 224, 224), dtype=np.uint8))
     assert outputs.logits.shape == (3, 2)
     assert outputs.features.shape == (3, 1280)
     assert outputs.activation_map.shape == (3, 5, 5)  # of 160 pixels, halved five times
@@ -30,11 +30,11 @@ def test_outputs_have_the_shapes_of_the_batch(engine: TorchEngine) -> None:
 def test_decisions_are_those_of_the_cpu(engine: TorchEngine) -> None:
     contract = ModelContract.load(STORE / "contract.json")
     films = reference_pixels()
-    on_cpu = Engine(STORE / "pneumonia.onnx", exact=True).run(films).logits
-    exact, half = (probabilities(logits, contract.calibration) for logits in (on_cpu, engine.run(films).logits))
+    on_cpu = Engine(STORE / "pneumonia.onnx", exact=True).logits(films)
+    exact, half = (probabilities(logits, contract.calibration) for logits in (on_cpu, engine.logits(films)))
     assert np.abs(half - exact).max() <= 0.01
     for point in contract.operating_points:
-        assert ((half >= point.threshold) == (exact >= point.threshold)).all()
+        assert (decide(half, point.threshold) == decide(exact, point.threshold)).all()
 
 
 @pytest.mark.parametrize("available", [True, False])
