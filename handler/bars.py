@@ -15,7 +15,7 @@ TOLERANCE = 0.06
 """How far apart the pixels of a bar's row may lie, as a share of the levels that the film spans: noise."""
 MAX_ROUNDS = 16
 """Of looking at all sides for bars inside of bars; a picture of nothing but rings would take as many as it has."""
-LEAST_TOLERANCE = 6.0
+LEAST_TOLERANCE = 3.0
 """In levels of a film of 8 bits: noise does not shrink with a film's contrast."""
 OUTLIERS = 0.12
 """Share of a row's pixels at either end that may lie further off: a line of text, noise, a hot pixel."""
