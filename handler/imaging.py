@@ -24,7 +24,7 @@ from handler.formats.registry import open_film
 from handler.formats.source import MAX_COST_NS, Pixels, Source, check_shape
 from handler.presentation import Presentation
 
-VERSION = 3
+VERSION = 4
 """Raised whenever the same bytes would give other pixels: a model is only valid with the version it learned from."""
 
 INPUT_PX = 224
