@@ -18,7 +18,7 @@ from pathlib import Path
 import psutil
 
 from bench.contenders.scoring import ROOT
-from proxy.torchserve import die_with_parent
+from proxy.torchserve.process import die_with_parent
 
 STOP_TIMEOUT_S = 12.0
 """A JVM told to end takes about four seconds, and the supervisor waits for films in flight before."""

@@ -49,7 +49,7 @@ ROWS: Mapping[str, tuple[str, str]] = {
         "proxy: HTTP in, waiting for a place in TorchServe, hop, HTTP out",
         "round trip through the proxy, less all other rows",
     ),
-    "form": ("proxy: the film out of the form", "`proxy.form.read_film`, timed in process"),
+    "form": ("proxy: the film out of the form", "`proxy.http.form.read_film`, timed in process"),
     "frontend": (
         "TorchServe's frontend: HTTP in and out",
         (

@@ -10,7 +10,7 @@ from bench.errors import ContenderError
 from bench.films import content_type
 from bench.stock_archive import pack
 from proxy.errors import ProxyError
-from proxy.rundir import RunDir
+from proxy.torchserve.run_dir import RunDir
 
 BARE = "bare"
 

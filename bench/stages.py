@@ -23,9 +23,11 @@ from bench.films import BenchFilm, body, content_type
 from bench.side_by_side import START_TIMEOUT_S, parser, together
 from handler.formats.registry import open_film
 from handler.imaging import INPUT_PX, decode
-from handler.pneumonia_handler import LONE, PneumoniaHandler
-from proxy.form import read_film
-from proxy.memory import FilmMemory
+from handler.pneumonia_handler import PneumoniaHandler
+from handler.shared_films import FilmTransport
+from proxy.http.form import read_film
+from proxy.torchserve.film_buffer import FilmBuffer
+from proxy.torchserve.transport import LONE_HEADER
 
 CHUNK_BYTES = 65_536
 """What uvicorn reads from a socket at a time, at most."""
@@ -60,7 +62,7 @@ class Context:
 
     def get_request_header(self, _: int, key: str) -> str | None:
         """Tell of one header at most: each row is a film."""
-        return "yes" if self._alone and key == LONE else None
+        return "yes" if self._alone and key == LONE_HEADER else None
 
     def set_response_status(self, *_: object) -> None:
         """Take a status."""
@@ -74,10 +76,11 @@ def measure(films: list[BenchFilm], seconds: float, barrier: Barrier | None = No
     context = Context(MODEL_STORE, alone=alone)
     handler = PneumoniaHandler()
     handler.initialize(context)
+    handler.transport = FilmTransport(lone_header=LONE_HEADER)
     forms = [body(film, "file") for film in films]
     pixels = [decode(film.data).pixels[None] for film in films]  # each (1, 224, 224)
     headers = {"content-type": content_type("file")}
-    memory = FilmMemory(MOST_BYTES)
+    memory = FilmBuffer(MOST_BYTES)
 
     def form(turn: int) -> None:
         with memory.place(len(forms[turn])) as film:

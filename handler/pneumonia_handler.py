@@ -21,18 +21,18 @@ import numpy as np
 from handler.contract import ModelContract, OperatingPoint
 from handler.engine import Engine
 from handler.errors import ContractError, DeferredFilm, FailedFilm, FilmError, MissingFilm, UnsupportedFormat
-from handler.film_memory import ANSWER_TYPE, CONTENT_TYPE, VARIABLE, FilmMemory
 from handler.formats.registry import SEND
 from handler.imaging import INPUT_PX, VERSION, Film, decode
 from handler.screening import Probabilities, probabilities, results
+from handler.shared_films import FilmTransport, SharedFilms
 
 if TYPE_CHECKING:
     from handler.torch_engine import TorchEngine
 
 logger = logging.getLogger(__name__)
 
-LONE = "Alone"
-"""The header with which the proxy says that TorchServe has no other film."""
+Body = bytes | bytearray
+"""A film as it was sent."""
 
 DEFER_AFTER_S = 0.25
 """Films of one request that took longer leave the rest of it for the next one, so that no request takes much longer
@@ -56,7 +56,8 @@ class PneumoniaHandler:
     contract: ModelContract
     point: OperatingPoint
     engine: "Engine | TorchEngine"
-    memory: FilmMemory | None
+    transport: FilmTransport
+    shared_films: SharedFilms | None
 
     def initialize(self, context: Any) -> None:
         """Load contract and model from the unpacked archive, and run the model once so that no client waits for it.
@@ -86,8 +87,8 @@ class PneumoniaHandler:
         )
         for lone in (False, True):
             self.engine.logits(np.zeros((1, INPUT_PX, INPUT_PX), dtype=np.uint8), lone=lone)
-        shared = os.environ.get(VARIABLE)
-        self.memory = FilmMemory(Path(shared)) if shared else None
+        self.transport = FilmTransport.from_environ(os.environ)
+        self.shared_films = SharedFilms(Path(self.transport.memory)) if self.transport.memory else None
         gc.collect()
         gc.freeze()
         logger.info("model %s at operating point %s", self.contract.model_version, self.point.name)
@@ -96,22 +97,25 @@ class PneumoniaHandler:
             logging.getLogger().setLevel(settings["log_level"])
 
     def preprocess(
-        self, rows: list[dict[str, Any]], *, deferrable: Sequence[bool] | None = None
+        self, bodies: Sequence[Body | FilmError], *, deferrable: Sequence[bool] | None = None
     ) -> list[Film | FilmError]:
-        """Decode each row to a film, or to the error that is its answer.
+        """Decode each body to a film, or to the error that is its answer; an error stays what it is.
 
         Args:
-            rows: as TorchServe has them.
-            deferrable: of each row, whether it may be left for another request when those before it took long.
+            bodies: The films as they were sent.
+            deferrable: Of each, whether it may be left for another request when those before it took long.
         """
         films: list[Film | FilmError] = []
         began = time.monotonic()
-        for row, may_wait in zip(rows, deferrable or [False] * len(rows), strict=True):
+        for body, may_wait in zip(bodies, deferrable or [False] * len(bodies), strict=True):
+            if isinstance(body, FilmError):
+                films.append(body)
+                continue
             if may_wait and time.monotonic() - began > DEFER_AFTER_S:
                 films.append(DeferredFilm("not begun"))
                 continue
             try:
-                films.append(decode(_body(row)))
+                films.append(decode(body))
             except FilmError as exc:
                 # Anew, because what was raised holds on to the pixels through its traceback.
                 films.append(type(exc)(str(exc)))
@@ -143,32 +147,44 @@ class PneumoniaHandler:
 
     def handle(self, data: list[dict[str, Any]], context: Any) -> list[bytes]:
         """Answer one batch of requests: what TorchServe calls."""
-        named = [context.get_request_header(index, "Content-Type") == CONTENT_TYPE for index in range(len(data))]
-        requests = [self._named_films(row) if many else [row] for row, many in zip(data, named, strict=True)]
+        shared = [self._names_films(context.get_request_header(i, "Content-Type")) for i in range(len(data))]
+        requests = [self._bodies(row, shared=one) for row, one in zip(data, shared, strict=True)]
         # A request's first film always has its turn, or it might wait for ever.
-        deferrable = [number > 0 for rows in requests for number in range(len(rows))]
-        films = self.preprocess([row for rows in requests for row in rows], deferrable=deferrable)
-        lone = all(context.get_request_header(index, LONE) for index in range(len(data)))
-        p_pneumonia = self.inference([film for film in films if isinstance(film, Film)], lone=lone)
+        deferrable = [number > 0 for bodies in requests for number in range(len(bodies))]
+        films = self.preprocess([body for bodies in requests for body in bodies], deferrable=deferrable)
+        p_pneumonia = self.inference(
+            [film for film in films if isinstance(film, Film)], lone=self._lone(context, len(data))
+        )
         responses = iter(self.postprocess(films, p_pneumonia))
-        bodies = []
-        for index, rows in enumerate(requests):
+        answers = []
+        for index, bodies in enumerate(requests):
             # Values of headers must be str: anything else ends the worker.
-            if named[index]:
-                context.set_response_content_type(index, ANSWER_TYPE)
-                bodies.append(b"\n".join(b"%d %b" % (one.status, one.body) for one in islice(responses, len(rows))))
+            if shared[index]:
+                context.set_response_content_type(index, "text/plain")
+                lines = (b"%d %b" % (one.status, one.body) for one in islice(responses, len(bodies)))
+                answers.append(b"\n".join(lines))
             else:
                 one = next(responses)
                 context.set_response_content_type(index, "application/json")
                 context.set_response_status(one.status, one.reason, index)
-                bodies.append(one.body)
-        return bodies
+                answers.append(one.body)
+        return answers
 
-    def _named_films(self, row: dict[str, Any]) -> list[dict[str, Any]]:
-        """Return a row for each film that a request names in the proxy's memory."""
-        if self.memory is None:
-            raise ValueError(f"{VARIABLE} is not set: there is no memory to read films from")
-        return [{"body": film} for film in self.memory.films(row["body"])]
+    def _names_films(self, content_type: str | None) -> bool:
+        """Return whether a request of this type names films in the shared memory."""
+        return content_type is not None and content_type == self.transport.content_type
+
+    def _bodies(self, row: dict[str, Any], *, shared: bool) -> Sequence[Body | FilmError]:
+        """Return the films of a request: the one that it carries, or those that it names."""
+        body = _body(row)
+        if isinstance(body, FilmError) or not shared or self.shared_films is None:
+            return [body]
+        return self.shared_films.read(body)
+
+    def _lone(self, context: Any, requests: int) -> bool:
+        """Return whether TorchServe has no other request than these."""
+        header = self.transport.lone_header
+        return header is not None and all(context.get_request_header(index, header) for index in range(requests))
 
 
 def _engine(root: Path, gpu_id: int | None, *, lone_threads: int) -> "Engine | TorchEngine":
@@ -184,7 +200,7 @@ def _engine(root: Path, gpu_id: int | None, *, lone_threads: int) -> "Engine | T
     return Engine(root / "pneumonia.onnx", lone_threads=lone_threads)
 
 
-def _body(row: dict[str, Any]) -> bytes | bytearray:
+def _body(row: dict[str, Any]) -> Body | FilmError:
     """Return the film's bytes from a row: a raw body, or a form's part `file`.
 
     TorchServe has already parsed a body that is declared to be JSON or text: that was no film.
@@ -192,7 +208,7 @@ def _body(row: dict[str, Any]) -> bytes | bytearray:
     for key in ("body", "file", "data"):
         if key in row:
             film = row[key]
-            if isinstance(film, bytes | bytearray):
+            if isinstance(film, Body):
                 return film
-            raise UnsupportedFormat(f"the body is declared to be text or JSON: {SEND}")
-    raise MissingFilm("the request carries no film: send it as the raw body, or as the part `file` of a form")
+            return UnsupportedFormat(f"the body is declared to be text or JSON: {SEND}")
+    return MissingFilm("the request carries no film: send it as the raw body, or as the part `file` of a form")

@@ -1,1 +1,9 @@
-"""The public face on port 7860, and the keeper of the TorchServe process behind it."""
+"""The public face of the service on port 7860, and the keeper of the TorchServe behind it.
+
+http          requests, forms and errors; finds the film in a request
+availability  how many films are let in and for how long, whether the service is ready, and its recovery
+torchserve    the TorchServe process, the client of its APIs, and how films travel to its workers
+
+Imports go one way: http -> availability -> torchserve -> settings, errors. `__main__` joins them; `manage` is the
+command line of TorchServe's management API.
+"""

@@ -1,10 +1,11 @@
-"""What can go wrong in the proxy room.
+"""What can go wrong in the proxy.
 
 ProxyError
 ├── SettingsError          a bad setting, a taken port, a missing file: exit code 2
 ├── StartError             TorchServe did not come up: exit code 1
-├── ManageError            `python -m proxy.manage` could not do what was asked: exit code 2
-├── ProbeError             the live model does not answer as the reference films say it should
+├── ManagementError        TorchServe's management API could not do what was asked
+├── ProbeError             a reference film was not screened as it should be
+│   └── WrongResultError       it was, with another result
 └── RequestError           becomes an HTTP answer in the shared JSON shape
     ├── FormError          422 the form holds no film
     ├── TooLargeError      413 over the size limit
@@ -31,12 +32,16 @@ class StartError(ProxyError):
     """TorchServe did not come up; the message says why in one line."""
 
 
-class ManageError(ProxyError):
+class ManagementError(ProxyError):
     """TorchServe's management API could not do what was asked."""
 
 
 class ProbeError(ProxyError):
-    """The live model failed to answer a reference film as expected."""
+    """The live model did not screen a reference film."""
+
+
+class WrongResultError(ProbeError):
+    """The live model's result for a reference film is not the expected one."""
 
 
 def error_body(code: str, message: str) -> bytes:

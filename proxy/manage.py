@@ -1,4 +1,4 @@
-"""Talks to the running TorchServe's management API.
+"""Talk to the running TorchServe's management API.
 
     python -m proxy.manage token [--management]     prints the bearer token of the inference or management API
     python -m proxy.manage scale --workers N        changes the number of workers and waits until they are ready
@@ -9,6 +9,7 @@ A scaling lasts until TorchServe is started anew, which goes back to WORKERS.
 """
 
 import argparse
+import asyncio
 import json
 import os
 import sys
@@ -16,11 +17,10 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-import requests
-
-from proxy.errors import ManageError, ProxyError
-from proxy.rundir import RunDir
-from proxy.settings import MODEL_NAME, Settings
+from proxy.errors import ManagementError, ProxyError
+from proxy.settings import Settings
+from proxy.torchserve.client import ManagementClient
+from proxy.torchserve.run_dir import RunDir
 
 REQUEST_TIMEOUT_S = 10.0
 SCALE_TIMEOUT_S = 120.0
@@ -28,7 +28,7 @@ POLL_S = 0.2
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command; returns its exit status."""
+    """Run one command; return its exit status."""
     parsed = _parser().parse_args(arguments)
     try:
         settings = Settings.from_environ(os.environ)
@@ -36,10 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if parsed.command == "token":
             output = run_dir.token("management" if parsed.management else "inference")
         else:
-            management = Management(settings, run_dir)
-            if parsed.command == "scale":
-                management.scale(parsed.workers)
-            output = json.dumps(management.describe(), indent=2)
+            workers = parsed.workers if parsed.command == "scale" else None
+            output = json.dumps(asyncio.run(_manage(settings, run_dir, workers)), indent=2)
     except ProxyError as exc:
         sys.stderr.write(f"error: {exc}\n")
         return 2
@@ -47,50 +45,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-class Management:
-    """TorchServe's management API, for the one model."""
+async def _manage(settings: Settings, run_dir: RunDir, workers: int | None) -> Any:
+    """Scale if a number is given; return TorchServe's description of the model."""
+    async with ManagementClient(settings, timeout_s=REQUEST_TIMEOUT_S) as client:
+        client.authorise(run_dir.token("management"))
+        if workers is not None:
+            await _scale(client, workers)
+        return await client.describe()
 
-    def __init__(self, settings: Settings, run_dir: RunDir) -> None:
-        self._url = f"http://127.0.0.1:{settings.management_port}/models/{MODEL_NAME}"
-        self._session = requests.Session()
-        self._session.trust_env = False  # a proxy of the environment is not for loopback
-        self._session.headers["Authorization"] = f"Bearer {run_dir.token('management')}"
 
-    def describe(self) -> Any:
-        """TorchServe's description of the model, its workers among it.
+async def _scale(client: ManagementClient, workers: int) -> None:
+    """Change the number of workers; return when so many are ready.
 
-        Raises:
-            ManageError: TorchServe does not give it.
-        """
-        return self._call("GET")
-
-    def scale(self, workers: int) -> None:
-        """Changes the number of workers; returns when so many are ready.
-
-        Raises:
-            ManageError: TorchServe refuses, or the workers do not come up in time.
-        """
-        self._call("PUT", min_worker=workers, max_worker=workers)
-        deadline = time.monotonic() + SCALE_TIMEOUT_S
-        while (states := self._states()) != ["READY"] * workers:
-            if time.monotonic() > deadline:
-                raise ManageError(f"after {SCALE_TIMEOUT_S:g} s the workers are still {states}")
-            time.sleep(POLL_S)
-
-    def _states(self) -> list[str]:
-        return [worker["status"] for worker in self.describe()[0]["workers"]]
-
-    def _call(self, method: str, **query: int) -> Any:
-        try:
-            response = self._session.request(method, self._url, params=query, timeout=REQUEST_TIMEOUT_S)
-            reply = response.json()
-        except requests.JSONDecodeError as exc:
-            raise ManageError(f"{self._url} answered {response.status_code} without JSON") from exc
-        except requests.RequestException as exc:
-            raise ManageError(f"{self._url} cannot be reached: is the service running?") from exc
-        if not response.ok:
-            raise ManageError(f"TorchServe answered {response.status_code}: {reply.get('message', reply)}")
-        return reply
+    Raises:
+        ManagementError: TorchServe refuses, or the workers do not come up in time.
+    """
+    await client.scale(workers)
+    deadline = time.monotonic() + SCALE_TIMEOUT_S
+    while (states := await client.worker_states()) != ["READY"] * workers:
+        if time.monotonic() > deadline:
+            raise ManagementError(f"after {SCALE_TIMEOUT_S:g} s the workers are still {states}")
+        await asyncio.sleep(POLL_S)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -24,17 +24,18 @@ class StubHandler:
 
     def handle(self, data: list[dict[str, Any]], context: Any) -> list[bytes]:
         body = bytes(data[0].get("body") or data[0].get("file") or b"")
-        if context.get_request_header(0, "Content-Type") == "application/x-film-references":
-            with Path(os.environ["FILM_MEMORY"]).open("rb") as memory:
+        transport = json.loads(os.environ.get("FILM_TRANSPORT", "{}"))
+        if context.get_request_header(0, "Content-Type") == transport.get("content_type", ""):
+            with Path(transport["memory"]).open("rb") as memory:
                 films = [
                     os.pread(memory.fileno(), int(size), int(start))
                     for start, size in map(bytes.split, body.splitlines())
                 ]
             return [b"\n".join(b"%d %b" % self.answer(film) for film in films)]
-        status, told = self.answer(body)
+        status, result = self.answer(body)
         context.set_response_content_type(0, "application/json")
         context.set_response_status(status, "", 0)
-        return [told]
+        return [result]
 
     def answer(self, film: bytes) -> tuple[int, bytes]:
         order, _, argument = film.partition(b" ")
@@ -43,7 +44,7 @@ class StubHandler:
         elif order == b"crash":
             os._exit(1)
         elif order == b"raise":
-            raise RuntimeError("the stub was told to raise")
+            raise RuntimeError("the stub was result to raise")
         elif order == b"refuse":
             return 415, json.dumps({"error": {"code": "unsupported_film", "message": "not a film"}}).encode()
         p_pneumonia = 0.9 if b"pneumonia" in film else 0.1

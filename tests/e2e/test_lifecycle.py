@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from proxy.readiness import FRESH_S
+from proxy.availability.prober import FRESH_S
 from tests.e2e.service import ROOT, START_TIMEOUT_S, Service, running, wait_for
 
 PROMISE_S = 2.0

@@ -52,7 +52,7 @@ def test_archive_is_rebuilt_when_what_goes_in_has_changed(changed: str) -> None:
 
 
 def test_archive_is_not_rebuilt_for_what_stays_out() -> None:
-    assert make("--question", "--what-if=proxy/app.py", "archive").returncode == 0
+    assert make("--question", "--what-if=proxy/http/app.py", "archive").returncode == 0
 
 
 def test_help_lists_every_target() -> None:

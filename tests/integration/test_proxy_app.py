@@ -7,7 +7,6 @@ import json
 import re
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import replace
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,17 +17,19 @@ import uvicorn
 from aiohttp import web
 from aiohttp.test_utils import TestServer, unused_port
 
-from handler import film_memory
-from proxy.app import create_app
-from proxy.client import REFERENCES, Answer, TorchServeClient
+from handler.shared_films import FilmTransport, SharedFilms
+from proxy.availability.admission import Admission
+from proxy.availability.prober import Prober
+from proxy.availability.readiness import Readiness
+from proxy.availability.reference import ReferenceFilm
 from proxy.errors import ProxyError
-from proxy.gate import Gate
-from proxy.memory import Film, FilmMemory
-from proxy.protocol import HttpProtocol
-from proxy.readiness import Prober, Readiness
-from proxy.reference import ReferenceFilm
-from proxy.rundir import RunDir
+from proxy.http.app import create_app
+from proxy.http.protocol import HttpProtocol
 from proxy.settings import Settings
+from proxy.torchserve.client import Reply, TorchServeClient
+from proxy.torchserve.film_buffer import FilmBuffer, HeldFilm
+from proxy.torchserve.run_dir import RunDir
+from proxy.torchserve.transport import BodyTransport, SharedMemoryTransport, transport_for
 
 pytestmark = pytest.mark.integration
 
@@ -36,7 +37,7 @@ ANSWER = b'{"prediction": "PNEUMONIA",  "p_pneumonia": 0.9, "note": "as it came"
 FILM = ReferenceFilm(name="f", content=b"reference", p_pneumonia=0.9, tolerance=0.02)
 
 
-class Reply(NamedTuple):
+class Response(NamedTuple):
     status: int
     body: bytes
     headers: Mapping[str, str]
@@ -45,8 +46,8 @@ class Reply(NamedTuple):
 class FakeTorchServe:
     """Answers like TorchServe's two APIs, and like the handler behind them; tests change how."""
 
-    def __init__(self, memory: Path | None) -> None:
-        self.memory = memory
+    def __init__(self, transport: FilmTransport) -> None:
+        self.transport = transport
         self.films: list[bytes] = []
         self.requests = 0
         self.headers: list[dict[str, str]] = []
@@ -76,9 +77,9 @@ class FakeTorchServe:
 
     async def predict(self, request: web.Request) -> web.StreamResponse:
         content = await request.read()
-        references = request.content_type == REFERENCES
-        films = film_memory.FilmMemory(self.memory).films(content) if references and self.memory else [content]
-        self.films += films
+        references = self.transport.memory is not None and request.content_type == self.transport.content_type
+        films = SharedFilms(Path(self.transport.memory or "")).read(content) if references else [content]
+        self.films += [film for film in films if isinstance(film, bytes)]
         self.requests += 1
         self.headers.append(dict(request.headers))
         self.running += 1
@@ -111,39 +112,36 @@ class Bench:
     """The whole proxy but for the TorchServe process, listening on a real port."""
 
     def __init__(
-        self, client: TorchServeClient, torchserve: FakeTorchServe, *, settings: Settings, memory: FilmMemory
+        self, client: TorchServeClient, torchserve: FakeTorchServe, *, settings: Settings, buffer: FilmBuffer
     ) -> None:
         patience_s = settings.predict_timeout_s
         self.torchserve = torchserve
         self.client = client
-        self.gate = Gate(
-            client.screen,
-            workers=1,
-            batch_films=2 if client.film_memory else 1,
-            queue_limit=4,
-            stall_s=patience_s,
+        self.shared = isinstance(client.inference.transport, SharedMemoryTransport)
+        self.admission = Admission(client.inference, workers=1, queue_limit=4, stall_s=patience_s)
+        self.readiness = Readiness(self.admission, asyncio.get_running_loop().time)
+        self.prober = Prober(client, [FILM], readiness=self.readiness, buffer=buffer, timeout_s=patience_s)
+        self.app = create_app(
+            settings, admission=self.admission, buffer=buffer, readiness=self.readiness, prober=self.prober
         )
-        self.readiness = Readiness(self.gate, asyncio.get_running_loop().time)
-        self.prober = Prober(client, [FILM], self.readiness, memory=memory, timeout_s=patience_s)
-        self.app = create_app(settings, gate=self.gate, memory=memory, readiness=self.readiness, prober=self.prober)
         self.url = f"http://127.0.0.1:{settings.port}"
         self.readiness.succeeded()
 
-    async def predict(self, film: bytes = b"film", **options: Any) -> Reply:
+    async def predict(self, film: bytes = b"film", **options: Any) -> Response:
         form = aiohttp.FormData()
         form.add_field("file", io.BytesIO(film), filename="film.jpeg")
         return await self.send("POST", "/predict", data=form, **options)
 
-    async def send(self, method: str, path: str, **options: Any) -> Reply:
+    async def send(self, method: str, path: str, **options: Any) -> Response:
         async with aiohttp.ClientSession() as session, session.request(method, self.url + path, **options) as response:
-            return Reply(response.status, await response.read(), response.headers)
+            return Response(response.status, await response.read(), response.headers)
 
 
 @pytest.fixture
-def memory() -> Iterator[FilmMemory]:
-    memory = FilmMemory(8_000_000)
-    yield memory
-    memory.close()
+def buffer() -> Iterator[FilmBuffer]:
+    buffer = FilmBuffer(8_000_000)
+    yield buffer
+    buffer.close()
 
 
 @pytest.fixture
@@ -161,41 +159,37 @@ def patience_s() -> float:
 @pytest.fixture(params=[True, False], ids=["shared", "travelling"])
 async def bench(
     tmp_path: Path,
-    memory: FilmMemory,
+    buffer: FilmBuffer,
     *,
     upload_timeout_s: float,
     patience_s: float,
     request: pytest.FixtureRequest,
 ) -> AsyncIterator[Bench]:
     """A proxy that shares its memory with the workers, and one that cannot."""
-    path = memory.path if request.param else None
-    torchserve = FakeTorchServe(Path(path) if path else None)
+    transport = transport_for(buffer) if request.param else BodyTransport()
+    transport.batch_films = min(transport.batch_films, 2)
+    torchserve = FakeTorchServe(FilmTransport.from_environ(transport.worker_environment))
     async with TestServer(torchserve.app(), host="127.0.0.1") as upstream:
         assert upstream.port is not None
         torchserve.stop = upstream.close  # type: ignore[method-assign]
-        settings = replace(
-            Settings.from_environ(
-                {
-                    "MAX_FILM_BYTES": "3000000",
-                    "UPLOAD_TIMEOUT_S": str(upload_timeout_s),
-                    "PREDICT_TIMEOUT_S": str(patience_s),
-                }
-            ),
-            port=unused_port(),
-            inference_port=upstream.port,
-            management_port=upstream.port,
-        )
+        settings = Settings.from_environ(
+            {
+                "MAX_FILM_BYTES": "3000000",
+                "UPLOAD_TIMEOUT_S": str(upload_timeout_s),
+                "PREDICT_TIMEOUT_S": str(patience_s),
+            }
+        ).model_copy(update={"port": unused_port(), "inference_port": upstream.port, "management_port": upstream.port})
         run_dir = RunDir(tmp_path)
         run_dir.keys.write_text(json.dumps({"inference": {"key": "inf"}, "management": {"key": "man"}}))
-        async with TorchServeClient(settings, run_dir, path) as client:
-            client.read_tokens()
-            bench = Bench(client, torchserve, settings=settings, memory=memory)
+        async with TorchServeClient(settings, transport) as client:
+            client.authorise(run_dir)
+            bench = Bench(client, torchserve, settings=settings, buffer=buffer)
             server = uvicorn.Server(
                 uvicorn.Config(bench.app, port=settings.port, http=HttpProtocol, lifespan="off", log_config=None)
             )
             server.capture_signals = pytest.MonkeyPatch.context  # type: ignore[method-assign,assignment]
             serving = asyncio.create_task(server.serve())
-            watch = asyncio.create_task(bench.gate.watch())
+            watch = asyncio.create_task(bench.admission.watch())
             while not server.started:
                 await asyncio.sleep(0.01)
             yield bench
@@ -219,7 +213,7 @@ async def test_film_goes_raw_and_its_answer_comes_unchanged(bench: Bench) -> Non
     assert bench.torchserve.films == [b"film"]
     sent = bench.torchserve.headers[0]
     assert sent["Authorization"] == "Bearer inf"
-    assert sent["Content-Type"] == (REFERENCES if bench.client.film_memory else "application/octet-stream")
+    assert sent["Content-Type"] == bench.client.inference.transport.content_type
     assert headers["X-Request-ID"] == "mine"
     assert headers["Content-Type"] == "application/json"
 
@@ -299,7 +293,7 @@ async def crowd(bench: Bench) -> list[bytes]:
 async def test_films_that_waited_share_a_request(bench: Bench) -> None:
     answered = await crowd(bench)
     assert sorted(bench.torchserve.films) == answered
-    assert bench.torchserve.requests == (4 if bench.client.film_memory else 6)
+    assert bench.torchserve.requests == (4 if bench.shared else 6)
 
 
 async def test_film_that_was_not_begun_goes_again(bench: Bench) -> None:
@@ -307,15 +301,15 @@ async def test_film_that_was_not_begun_goes_again(bench: Bench) -> None:
     answered = await crowd(bench)
     assert sorted(set(bench.torchserve.films)) == answered
     again = len(bench.torchserve.films) - len(answered)
-    assert again > 0 if bench.client.film_memory else again == 0
+    assert again > 0 if bench.shared else again == 0
 
 
-async def test_client_tells_what_was_not_begun(bench: Bench, memory: FilmMemory) -> None:
+async def test_client_tells_what_was_not_begun(bench: Bench, buffer: FilmBuffer) -> None:
     bench.torchserve.status = 425
     bench.torchserve.body = b'{"error": {"code": "deferred", "message": "not begun"}}'
-    with memory.place(4) as film:
+    with buffer.place(4) as film:
         film.append(b"film")
-        assert await bench.client.screen([film]) == [None]
+        assert await bench.client.inference.screen([film]) == [None]
 
 
 async def test_torchserve_hears_which_film_is_alone(bench: Bench) -> None:
@@ -327,14 +321,14 @@ async def test_torchserve_hears_which_film_is_alone(bench: Bench) -> None:
     bench.torchserve.pause.set()
     await asyncio.gather(*films)
     await bench.predict(b"last")
-    assert [sent.get("Alone") for sent in bench.torchserve.headers] == ["yes", "yes", None, "yes"]
+    assert [sent.get("Lone") for sent in bench.torchserve.headers] == ["yes", "yes", None, "yes"]
 
 
 @pytest.mark.parametrize("body", [b"", b"x", b"200 {}\n200 {}", b"2x0 {}"])
 async def test_strange_answer_is_a_bad_gateway(bench: Bench, body: bytes) -> None:
     bench.torchserve.raw = body
     status, answer, _ = await bench.predict()
-    if bench.client.film_memory:
+    if bench.shared:
         assert (status, error(answer)["code"]) == (502, "prediction_failed")
 
 
@@ -361,11 +355,11 @@ class Wire:
         self.reader = reader
         self.writer = writer
 
-    async def reply(self) -> Reply:
+    async def reply(self) -> Response:
         head = (await self.reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
         headers = dict(line.lower().split(": ", 1) for line in head[1:] if line)
         body = await self.reader.readexactly(int(headers["content-length"]))
-        return Reply(int(head[0].split()[1]), body, headers)
+        return Response(int(head[0].split()[1]), body, headers)
 
 
 @asynccontextmanager
@@ -427,7 +421,7 @@ async def test_client_that_hangs_up_before_its_answer_is_forgotten(
 
 @pytest.mark.parametrize("length", [b"Transfer-Encoding: chunked", b"Content-Length: 3000000"])
 async def test_slow_uploads_shut_out_nobody(bench: Bench, length: bytes) -> None:
-    """Held is what has arrived, not what may come: the 8 MB of `memory` hold two films of the largest size."""
+    """Held is what has arrived, not what may come: the 8 MB of `buffer` hold two films of the largest size."""
     async with AsyncExitStack() as stack:
         uploads = []
         for _ in range(40):
@@ -445,8 +439,8 @@ async def test_slow_uploads_shut_out_nobody(bench: Bench, length: bytes) -> None
             assert (await upload.reply())[:2] == (200, ANSWER)
 
 
-async def test_what_arrives_is_bounded_over_all_uploads(bench: Bench, memory: FilmMemory) -> None:
-    """The 8 MB of `memory` hold two of these films, and not a third."""
+async def test_what_arrives_is_bounded_over_all_uploads(bench: Bench, buffer: FilmBuffer) -> None:
+    """The 8 MB of `buffer` hold two of these films, and not a third."""
     body = FORM % (b"f.jpg", bytes(2_999_000))
     async with AsyncExitStack() as stack:
         uploads = []
@@ -463,7 +457,7 @@ async def test_what_arrives_is_bounded_over_all_uploads(bench: Bench, memory: Fi
             upload.writer.write(body[-10:])
         assert sorted([(await reply).status for reply in replies]) == [200, 200, 503]
     assert (await bench.predict())[:2] == (200, ANSWER)
-    with memory.place(8_000_000) as film:
+    with buffer.place(8_000_000) as film:
         film.append(bytes(8_000_000))  # all has been given back
 
 
@@ -594,10 +588,10 @@ async def test_unknown_path_and_wrong_method_are_json(bench: Bench) -> None:
 
 
 async def test_fault_of_ours_shows_no_traceback(bench: Bench) -> None:
-    async def fault(film: Film) -> Answer:
+    async def fault(film: HeldFilm) -> Reply:
         raise RuntimeError(f"secret {film!r}")
 
-    bench.gate.screen = fault  # type: ignore[method-assign]
+    bench.admission.screen = fault  # type: ignore[method-assign]
     status, body, headers = await bench.predict()
     assert (status, error(body)["code"]) == (500, "internal_error")
     assert b"secret" not in body
@@ -647,8 +641,8 @@ async def test_documentation_page_needs_no_other_host(bench: Bench) -> None:
 
 
 async def test_workers_are_counted_and_scaled(bench: Bench) -> None:
-    assert await bench.client.ready_workers() == 1
-    await bench.client.scale(3)
+    assert await bench.client.management.ready_workers() == 1
+    await bench.client.management.scale(3)
     assert bench.torchserve.scaled == [{"min_worker": "3", "max_worker": "3"}]
 
 
@@ -656,4 +650,4 @@ async def test_workers_are_counted_and_scaled(bench: Bench) -> None:
 async def test_strange_description_is_an_error(bench: Bench, description: object) -> None:
     bench.torchserve.description = description
     with pytest.raises(ProxyError, match="describes"):
-        await bench.client.ready_workers()
+        await bench.client.management.ready_workers()

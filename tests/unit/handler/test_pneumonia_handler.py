@@ -17,6 +17,7 @@ from handler.formats.registry import SEND
 from handler.imaging import Film, decode
 from handler.network import PneumoniaNet
 from handler.pneumonia_handler import DEFER_AFTER_S, PneumoniaHandler
+from handler.shared_films import FilmTransport
 from handler.torch_engine import TorchEngine
 from tests.films import grey, jpeg, png
 from tests.models import NOTE, contract, write_model_store
@@ -36,7 +37,7 @@ class Context:
         self.content_types: dict[int, str] = {}
 
     def get_request_header(self, idx: int, key: str) -> str | None:
-        if key == "Alone":
+        if key == "Lone":
             return "yes" if idx in self.lone_requests else None
         assert key == "Content-Type"
         return self.request_types.get(idx)
@@ -127,7 +128,8 @@ def test_bad_items_get_their_own_answer_and_the_others_theirs(handler: Pneumonia
 def shared(context: Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PneumoniaHandler:
     """Return a handler that finds BRIGHT, then DARK, then text in the proxy's memory."""
     (tmp_path / "memory").write_bytes(BRIGHT + DARK + b"text")
-    monkeypatch.setenv("FILM_MEMORY", str(tmp_path / "memory"))
+    names = {"content_type": "application/x-film-references", "memory": str(tmp_path / "memory")}
+    monkeypatch.setenv("FILM_TRANSPORT", json.dumps(names))
     handler = PneumoniaHandler()
     handler.initialize(context)
     return handler
@@ -143,7 +145,7 @@ def test_films_named_by_one_request_are_answered_a_line_each(shared: PneumoniaHa
     assert bodies[0] == alone
     assert json.loads(bodies[2])["prediction"] == "PNEUMONIA"
     assert json.loads(bodies[1])["error"]["code"] == "unsupported_format"
-    assert context.content_types == {0: "application/x-film-answers", 1: "application/json"}
+    assert context.content_types == {0: "text/plain", 1: "application/json"}
     assert context.statuses == {1: (200, "OK")}
 
 
@@ -152,6 +154,7 @@ def test_engine_is_given_more_threads_for_a_lone_request(
     handler: PneumoniaHandler, context: Context, lone_requests: set[int], *, lone: bool
 ) -> None:
     context.lone_requests = lone_requests
+    handler.transport = FilmTransport(lone_header="Lone")
     with mock.patch.object(handler.engine, "logits", wraps=handler.engine.logits) as logits:
         handle(handler, context, {"body": DARK}, {"body": BRIGHT})
     assert logits.call_args.kwargs == {"lone": lone}
@@ -164,10 +167,17 @@ def test_lone_films_get_the_threads_of_the_configuration(context: Context) -> No
     assert engine.call_args.kwargs == {"lone_threads": 2}
 
 
-def test_naming_films_without_the_proxys_memory_is_a_fault(handler: PneumoniaHandler, context: Context) -> None:
+def test_line_that_names_no_film_fails_alone(shared: PneumoniaHandler, context: Context) -> None:
     context.request_types[0] = "application/x-film-references"
-    with pytest.raises(ValueError, match="FILM_MEMORY"):
-        handler.handle([{"body": b"0 1"}], context)
+    named = b"0 %d\nnonsense\n0 999999999\n%d %d" % (len(BRIGHT), len(BRIGHT), len(DARK))
+    (lines,) = shared.handle([{"body": bytearray(named)}], context)
+    assert [line.split()[0] for line in lines.splitlines()] == [b"200", b"500", b"500", b"200"]
+
+
+def test_naming_films_without_the_proxys_memory_is_no_film(handler: PneumoniaHandler, context: Context) -> None:
+    context.request_types[0] = "application/x-film-references"
+    (error,) = handle(handler, context, {"body": b"0 1"})
+    assert error["error"]["code"] == "unsupported_format"
 
 
 def test_fault_while_decoding_one_film_is_its_own(
@@ -186,7 +196,7 @@ def test_fault_while_decoding_one_film_is_its_own(
 
 
 def test_refusal_keeps_nothing_of_the_film(handler: PneumoniaHandler) -> None:
-    (refused,) = handler.preprocess([{"body": jpeg(Image.new("L", (300, 300), 99))}])
+    (refused,) = handler.preprocess([jpeg(Image.new("L", (300, 300), 99))])
     assert isinstance(refused, UnusableFilm)
     assert refused.__traceback__ is None
     assert refused.__context__ is None

@@ -1,64 +1,84 @@
+import asyncio
 import json
+import socket
+import threading
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-import requests
+from aiohttp import web
 
 from proxy import manage
 from proxy.manage import main
 
 
-class FakeResponse:
-    def __init__(self, status_code: int, reply: object) -> None:
-        self.status_code = status_code
-        self._reply = reply
-        self.ok = status_code < 400
-
-    def json(self) -> object:
-        if self._reply is None:
-            raise requests.JSONDecodeError("none", "", 0)
-        return self._reply
-
-
 class FakeManagement:
-    """Takes the place of requests' sessions; workers come up one look at a time."""
+    """TorchServe's management API on a real socket; workers come up one look at a time."""
 
     def __init__(self) -> None:
-        self.calls: list[tuple[str, str, dict[str, int]]] = []
-        self.tokens: list[object] = []
+        self.scaled: list[dict[str, str]] = []
+        self.tokens: set[str] = set()
         self.states = ["READY", "READY"]
-        self.refusal: FakeResponse | None = None
+        self.refusal: web.Response | None = None
 
-    def request(self, session: requests.Session, method: str, url: str, *, params: dict[str, int], **_: Any) -> object:
-        self.calls.append((method, url, params))
-        self.tokens.append(session.headers["Authorization"])
+    async def answer(self, request: web.Request) -> web.Response:
+        self.tokens.add(request.headers["Authorization"])
         if self.refusal is not None:
             return self.refusal
-        if method == "PUT":
-            self.states = ["READY"] * 2 + ["UNLOADING"] * (params["min_worker"] - 2)
-            return FakeResponse(202, {})
+        if request.method == "PUT":
+            self.scaled.append(dict(request.query))
+            self.states = ["READY"] * 2 + ["UNLOADING"] * (int(request.query["min_worker"]) - 2)
+            return web.json_response({}, status=202)
         answer = [{"workers": [{"status": state} for state in self.states]}]
         if "UNLOADING" in self.states:
             self.states[self.states.index("UNLOADING")] = "READY"
-        return FakeResponse(200, answer)
+        return web.json_response(answer)
+
+
+def unused_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
 
 
 @pytest.fixture
-def management(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeManagement:
+def run_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The run folder of a service whose management API nobody answers."""
     (tmp_path / "key_file.json").write_text('{"inference": {"key": "inf"}, "management": {"key": "man"}}')
     monkeypatch.setenv("RUN_DIR", str(tmp_path))
+    monkeypatch.setenv("MANAGEMENT_PORT", str(unused_port()))
     monkeypatch.setattr(manage, "POLL_S", 0.01)
-    fake = FakeManagement()
-
-    def request(session: requests.Session, method: str, url: str, **options: Any) -> object:
-        return fake.request(session, method, url, **options)
-
-    monkeypatch.setattr(requests.Session, "request", request)
-    return fake
+    return tmp_path
 
 
-@pytest.mark.usefixtures("management")
+@pytest.fixture
+def management(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeManagement]:
+    assert run_dir.exists()
+    fake, loop, ports = FakeManagement(), asyncio.new_event_loop(), []
+
+    async def start() -> web.AppRunner:
+        app = web.Application()
+        app.router.add_route("*", "/models/pneumonia", fake.answer)
+        runner = web.AppRunner(app)
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        ports.append(runner.addresses[0][1])
+        return runner
+
+    runner = loop.run_until_complete(start())
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    monkeypatch.setenv("MANAGEMENT_PORT", str(ports[0]))
+    yield fake
+    asyncio.run_coroutine_threadsafe(runner.cleanup(), loop).result(10)
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join()
+    loop.close()
+
+
+@pytest.mark.usefixtures("run_dir")
 @pytest.mark.parametrize(("arguments", "token"), [([], "inf"), (["--management"], "man")])
 def test_token_is_printed_alone(capsys: pytest.CaptureFixture[str], arguments: list[str], token: str) -> None:
     assert main(["token", *arguments]) == 0
@@ -69,33 +89,31 @@ def test_scale_returns_when_the_workers_are_ready(
     management: FakeManagement, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["scale", "--workers", "4"]) == 0
-    method, url, query = management.calls[0]
-    assert (method, query) == ("PUT", {"min_worker": 4, "max_worker": 4})
-    assert url == "http://127.0.0.1:8081/models/pneumonia"
-    assert set(management.tokens) == {"Bearer man"}
+    assert management.scaled == [{"min_worker": "4", "max_worker": "4"}]
+    assert management.tokens == {"Bearer man"}
     assert [worker["status"] for worker in json.loads(capsys.readouterr().out)[0]["workers"]] == ["READY"] * 4
 
 
-def test_workers_that_do_not_come_up_are_told(
+def test_workers_that_do_not_come_up_are_reported(
     management: FakeManagement, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(manage, "SCALE_TIMEOUT_S", 0.0)
     assert main(["scale", "--workers", "9"]) == 2
     assert "still ['READY', 'READY'" in capsys.readouterr().err
-    assert management.calls
+    assert management.scaled
 
 
 @pytest.mark.parametrize(
     ("refusal", "words"),
     [
-        (FakeResponse(400, {"message": "min > max"}), "400: min > max"),
-        (FakeResponse(502, None), "502 without JSON"),
+        ((400, '{"message": "min > max"}'), "400: min > max"),
+        ((502, "<html>"), "502 without JSON"),
     ],
 )
 def test_refusal_is_one_line(
-    management: FakeManagement, capsys: pytest.CaptureFixture[str], refusal: FakeResponse, words: str
+    management: FakeManagement, capsys: pytest.CaptureFixture[str], refusal: tuple[int, str], words: str
 ) -> None:
-    management.refusal = refusal
+    management.refusal = web.Response(status=refusal[0], text=refusal[1])
     assert main(["models"]) == 2
     captured = capsys.readouterr()
     assert captured.err.startswith("error: ")
@@ -112,16 +130,10 @@ def test_service_that_does_not_run_is_one_line(
     assert capsys.readouterr().err.endswith("is the service running?\n")
 
 
-def test_unreachable_torchserve_is_one_line(
-    management: FakeManagement, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def refuse(*_: object, **__: object) -> None:
-        raise requests.ConnectionError
-
-    monkeypatch.setattr(requests.Session, "request", refuse)
+@pytest.mark.usefixtures("run_dir")
+def test_unreachable_torchserve_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["models"]) == 2
     assert "cannot be reached" in capsys.readouterr().err
-    assert not management.calls
 
 
 @pytest.mark.parametrize("arguments", [[], ["scale"], ["scale", "--workers", "0"], ["scale", "--workers", "x"], ["no"]])

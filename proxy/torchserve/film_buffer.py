@@ -1,8 +1,7 @@
-"""The memory that films are read into, which TorchServe's workers read too.
+"""The memory that films are read into, bounded over all films.
 
-A film is most of a request. Laid where the workers can read it, it need not travel through the JVM and two sockets:
-what travels is its place. On Linux the memory is an anonymous file, which has no name, is on no disk and is gone with
-the last process that has it open. Elsewhere it is the proxy's own, and the films travel.
+On Linux it is an anonymous file, which has no name, is on no disk and is gone with the last process that has it open;
+TorchServe's workers can read it there (`transport.py`). Elsewhere it is the proxy's own.
 """
 
 import mmap
@@ -41,7 +40,7 @@ class _Allowance:
         self.left -= count
 
 
-class Film:
+class HeldFilm:
     """One film in the memory, written piece by piece."""
 
     __slots__ = ("_allowance", "_map", "end", "held", "size", "start")
@@ -88,13 +87,8 @@ class Film:
     def __bytes__(self) -> bytes:
         return self._map[self.start : self.start + self.size]
 
-    @property
-    def reference(self) -> bytes:
-        """How `handler/film_memory.py` finds it."""
-        return b"%d %d" % (self.start, self.size)
 
-
-class FilmMemory:
+class FilmBuffer:
     """Gives films a place, as long as they are held.
 
     Raises:
@@ -113,7 +107,7 @@ class FilmMemory:
             self._map = mmap.mmap(self._file, self._size)
         except OSError as exc:
             raise SettingsError(f"MAX_HELD_BYTES={max_held_bytes} cannot be reserved: {exc.strerror}") from exc
-        self._films: list[Film] = []
+        self._films: list[HeldFilm] = []
         """By their places."""
 
     @property
@@ -121,7 +115,7 @@ class FilmMemory:
         """Where another process of ours can open it, or None where none can."""
         return None if self._file < 0 else f"/proc/{os.getpid()}/fd/{self._file}"
 
-    def keep(self, content: bytes) -> Film:
+    def keep(self, content: bytes) -> HeldFilm:
         """Lays a film into the memory for good, beside the allowance."""
         film = self._take(len(content))
         film.held = len(content)
@@ -135,7 +129,7 @@ class FilmMemory:
             os.close(self._file)
 
     @contextmanager
-    def place(self, size: int) -> Iterator[Film]:
+    def place(self, size: int) -> Iterator[HeldFilm]:
         """Finds a place for a film of at most `size` bytes, before it is read.
 
         It counts as held by what has arrived, not by `size`: else a few clients that announce large films, or send
@@ -161,7 +155,7 @@ class FilmMemory:
             self._films.remove(film)
             self._return(film)
 
-    def _return(self, film: Film) -> None:
+    def _return(self, film: HeldFilm) -> None:
         """Gives a film's memory back to the system, where it may not be wanted again soon.
 
         What is kept for the next film is bounded so by what may be held, wherever places were.
@@ -169,7 +163,7 @@ class FilmMemory:
         if sys.platform == "linux" and (film.size >= RETURNED_BYTES or film.start >= self._max_held_bytes):
             self._map.madvise(mmap.MADV_REMOVE, film.start, film.end - film.start)
 
-    def _take(self, size: int) -> Film:
+    def _take(self, size: int) -> HeldFilm:
         """Takes the first gap: places low in the memory are used again and again, and the rest stays untouched."""
         size = -(-size // mmap.PAGESIZE) * mmap.PAGESIZE
         start = position = 0
@@ -180,6 +174,6 @@ class FilmMemory:
             position += 1
         if start + size > self._size:
             raise SaturatedError
-        film = Film(self._map, self._allowance, start, start + size)
+        film = HeldFilm(self._map, self._allowance, start, start + size)
         self._films.insert(position, film)
         return film

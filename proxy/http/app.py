@@ -8,15 +8,16 @@ from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from proxy.availability.admission import Admission
+from proxy.availability.prober import Prober
+from proxy.availability.readiness import Readiness
 from proxy.errors import RequestError, error_body
-from proxy.form import DICOM_TYPE
-from proxy.gate import Gate
-from proxy.memory import FilmMemory
-from proxy.middleware import RequestId
-from proxy.predict import Predict
-from proxy.readiness import Prober, Readiness
-from proxy.schemas import Error, FilmForm, Health, Prediction
+from proxy.http.form import DICOM_TYPE
+from proxy.http.predict import Predict
+from proxy.http.request_id import RequestId
+from proxy.http.schemas import Error, FilmForm, Health, Prediction
 from proxy.settings import Settings
+from proxy.torchserve.film_buffer import FilmBuffer
 
 DESCRIPTION = "Screens chest X-rays for pneumonia. High-recall screening model; not a medical device."
 
@@ -43,23 +44,25 @@ FILM_BODY: dict[str, Any] = {
 """Given by hand: the endpoint reads the form itself, so FastAPI cannot see it."""
 
 
-def create_app(settings: Settings, *, gate: Gate, memory: FilmMemory, readiness: Readiness, prober: Prober) -> ASGIApp:
-    """Builds the application around a TorchServe that somebody else keeps.
+def create_app(
+    settings: Settings, *, admission: Admission, buffer: FilmBuffer, readiness: Readiness, prober: Prober
+) -> ASGIApp:
+    """Build the application around a TorchServe that somebody else keeps.
 
     Films go past the framework: its routing, validation and responses cost more than all the rest of the proxy. It
     does what is not in the path of every film, and documents `POST /predict` by an endpoint that is never run.
     """
     app = FastAPIOffline(title="Pneumonia screening", description=DESCRIPTION, version="1.0.0", redirect_slashes=False)
-    predict = Predict(settings, gate=gate, memory=memory, readiness=readiness)
+    predict = Predict(settings, admission=admission, buffer=buffer, readiness=readiness)
 
     @app.post("/predict", responses=_errors(PREDICT_ERRORS), response_model=Prediction, openapi_extra=FILM_BODY)
     def _predict() -> None:
-        """Screens one film, sent as multipart/form-data in the field `file`, or as a body of type application/dicom."""
+        """Screen one film, sent as multipart/form-data in the field `file`, or as a body of type application/dicom."""
 
     @app.head("/health", include_in_schema=False)
     @app.get("/health", responses=_errors({HTTPStatus.SERVICE_UNAVAILABLE: "It would not, and why."}))
     async def health() -> Health:
-        """Says whether a prediction would succeed, having just made one."""
+        """Say whether a prediction would succeed, having just made one."""
         if readiness.ready:
             await prober.probe()
         readiness.require()

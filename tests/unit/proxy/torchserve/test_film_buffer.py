@@ -7,32 +7,32 @@ from pathlib import Path
 
 import pytest
 
-from handler import film_memory
 from handler.errors import UnsupportedFormat
 from handler.formats.registry import open_film
-from proxy import client, memory
+from handler.shared_films import SharedFilms
 from proxy.errors import SettingsError, UnavailableError
-from proxy.memory import Film, FilmMemory
+from proxy.torchserve import film_buffer
+from proxy.torchserve.film_buffer import FilmBuffer, HeldFilm
 
 PAGE = mmap.PAGESIZE
 HELD = 200_000
 
 
 @pytest.fixture
-def films() -> Iterator[FilmMemory]:
-    films = FilmMemory(HELD)
+def films() -> Iterator[FilmBuffer]:
+    films = FilmBuffer(HELD)
     yield films
     films.close()
 
 
-def test_film_is_written_piece_by_piece(films: FilmMemory) -> None:
+def test_film_is_written_piece_by_piece(films: FilmBuffer) -> None:
     with films.place(10) as film:
         film.append(b"a fi")
         film.append(b"lm")
         assert (bytes(film), film.size) == (b"a film", 6)
 
 
-def test_films_keep_out_of_each_others_places(films: FilmMemory) -> None:
+def test_films_keep_out_of_each_others_places(films: FilmBuffer) -> None:
     with films.place(PAGE + 1) as first, films.place(1) as second:
         first.append(b"1" * (PAGE + 1))
         second.append(b"2")
@@ -42,7 +42,7 @@ def test_films_keep_out_of_each_others_places(films: FilmMemory) -> None:
             second.append(b"2" * PAGE)
 
 
-def test_gap_is_used_again(films: FilmMemory) -> None:
+def test_gap_is_used_again(films: FilmBuffer) -> None:
     with films.place(PAGE) as first:
         with films.place(PAGE) as gap, films.place(PAGE) as last:
             places = [film.start for film in (first, gap, last)]
@@ -50,7 +50,7 @@ def test_gap_is_used_again(films: FilmMemory) -> None:
             assert [film.start for film in (first, again, after)] == places
 
 
-def test_what_is_held_is_bounded_and_given_back(films: FilmMemory) -> None:
+def test_what_is_held_is_bounded_and_given_back(films: FilmBuffer) -> None:
     with films.place(HELD) as first:
         first.append(b"x" * (HELD - 70_000))
         with films.place(HELD) as second:
@@ -63,27 +63,27 @@ def test_what_is_held_is_bounded_and_given_back(films: FilmMemory) -> None:
         film.append(b"x" * HELD)
 
 
-def test_film_to_come_is_held_by_what_has_arrived(films: FilmMemory) -> None:
+def test_film_to_come_is_held_by_what_has_arrived(films: FilmBuffer) -> None:
     """However large it may become."""
     with films.place(HELD) as first, films.place(HELD) as second, films.place(HELD) as third:
         for film in (first, second, third):
             film.append(b"x" * 60_000)
 
 
-def test_small_film_counts_as_a_read_buffer(films: FilmMemory) -> None:
+def test_small_film_counts_as_a_read_buffer(films: FilmBuffer) -> None:
     with films.place(1), films.place(1), films.place(1), pytest.raises(UnavailableError), films.place(1):
         pass
 
 
 def test_film_without_a_gap_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory, "SLACK", 1)
-    films = FilmMemory(HELD)
+    monkeypatch.setattr(film_buffer, "SLACK", 1)
+    films = FilmBuffer(HELD)
     with films.place(PAGE), pytest.raises(UnavailableError, match="too many"), films.place(HELD - PAGE + 1):
         pass
     films.close()
 
 
-def test_kept_film_stays(films: FilmMemory) -> None:
+def test_kept_film_stays(films: FilmBuffer) -> None:
     kept = films.keep(b"reference")
     with films.place(1) as film:
         film.append(b"x")
@@ -92,10 +92,10 @@ def test_kept_film_stays(films: FilmMemory) -> None:
 
 def test_memory_beyond_all_addresses_is_a_bad_setting() -> None:
     with pytest.raises(SettingsError, match="MAX_HELD_BYTES"):
-        FilmMemory(1 << 56)
+        FilmBuffer(1 << 56)
 
 
-def given_up(films: FilmMemory, content: bytes, reason: BaseException) -> Film:
+def given_up(films: FilmBuffer, content: bytes, reason: BaseException) -> HeldFilm:
     """Returns a film that had a place and got no answer, for this reason."""
     with suppress(type(reason)), films.place(len(content)) as film:
         film.append(content)
@@ -107,44 +107,34 @@ def given_up(films: FilmMemory, content: bytes, reason: BaseException) -> Film:
 class TestShared:
     """Linux: workers read the same memory."""
 
-    def test_handler_finds_the_films_by_their_references(self, films: FilmMemory) -> None:
-        assert films.path is not None
-        with films.place(10) as first, films.place(PAGE + 10) as second:
-            first.append(b"first")
-            second.append(b"second" * 700)
-            named = b"\n".join([second.reference, first.reference])
-            assert film_memory.FilmMemory(Path(films.path)).films(named) == [b"second" * 700, b"first"]
-
     @pytest.mark.parametrize("size", [5, 9 * PAGE])
     @pytest.mark.parametrize("reason", [UnavailableError("given up"), asyncio.CancelledError()])
     def test_film_that_gets_no_answer_is_no_film_to_a_worker_that_reads_it_later(
-        self, films: FilmMemory, size: int, reason: BaseException
+        self, films: FilmBuffer, size: int, reason: BaseException
     ) -> None:
         assert films.path is not None
         film = given_up(films, b"\xff\xd8" + b"x" * (size - 2), reason)
-        (later,) = film_memory.FilmMemory(Path(films.path)).films(film.reference)
+        (later,) = SharedFilms(Path(films.path)).read(b"%d %d" % (film.start, film.size))
+        assert isinstance(later, bytes)
         assert len(later) == size
         with pytest.raises(UnsupportedFormat):
             open_film(later)
 
-    def test_film_that_is_given_up_leaves_its_neighbour(self, films: FilmMemory) -> None:
+    def test_film_that_is_given_up_leaves_its_neighbour(self, films: FilmBuffer) -> None:
         with films.place(PAGE) as kept:
             kept.append(b"x" * PAGE)
             given_up(films, b"y", UnavailableError("given up"))
             assert bytes(kept) == b"x" * PAGE
 
-    def test_both_rooms_mean_the_same(self) -> None:
-        assert client.REFERENCES == film_memory.CONTENT_TYPE
-
-    def test_large_film_gives_its_memory_back(self, films: FilmMemory, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(memory, "RETURNED_BYTES", PAGE)
+    def test_large_film_gives_its_memory_back(self, films: FilmBuffer, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(film_buffer, "RETURNED_BYTES", PAGE)
         assert films.path is not None
         for size in (PAGE - 1, 3 * PAGE):
             with films.place(size) as film:
                 film.append(b"x" * size)
         assert Path(films.path).stat().st_blocks == 0
 
-    def test_small_film_far_up_gives_its_memory_back(self, films: FilmMemory) -> None:
+    def test_small_film_far_up_gives_its_memory_back(self, films: FilmBuffer) -> None:
         assert films.path is not None
         with films.place(HELD), films.place(HELD), films.place(HELD) as film:
             film.append(b"x")

@@ -1,4 +1,4 @@
-"""Takes the film out of a multipart form, or out of a body that is a DICOM file, as it arrives, in memory only.
+"""Take the film out of a multipart form, or out of a body that is a DICOM file, as it arrives, in memory only.
 
 Starlette's own form parser spools uploads to temporary files; a patient's film must not touch the disk.
 """
@@ -8,8 +8,8 @@ from collections.abc import AsyncIterable, Mapping
 import multipart  # type: ignore[import-untyped]  # the package ships no types
 
 from proxy.errors import EncodingError, FormError, TooLargeError
-from proxy.memory import Film
 from proxy.settings import FORM_ENVELOPE_BYTES
+from proxy.torchserve.film_buffer import HeldFilm
 
 FIELD = "file"
 
@@ -23,7 +23,7 @@ MAX_BOUNDARY = 70
 
 
 def declared_size(headers: Mapping[str, str], max_film_bytes: int) -> int:
-    """How many bytes the body will have at most: what it declares, or else the limit.
+    """Return how many bytes the body will have at most: what it declares, or else the limit.
 
     Raises:
         FormError: It declares that there is no body.
@@ -44,8 +44,10 @@ def declared_size(headers: Mapping[str, str], max_film_bytes: int) -> int:
     return int(declared)
 
 
-async def read_film(headers: Mapping[str, str], body: AsyncIterable[bytes], film: Film, max_film_bytes: int) -> None:
-    """Reads the one part named `file` into `film`, other fields are ignored; or the whole body, if it is `DICOM_TYPE`.
+async def read_film(
+    headers: Mapping[str, str], body: AsyncIterable[bytes], film: HeldFilm, max_film_bytes: int
+) -> None:
+    """Read the one part named `file` into `film`, other fields are ignored; or the whole body, if it is `DICOM_TYPE`.
 
     Raises:
         EncodingError: The body is compressed.
@@ -99,7 +101,7 @@ def _parser(kind: str, options: Mapping[str, str]) -> multipart.PushMultipartPar
 class _BodyReader:
     """Collects the film's bytes as they are."""
 
-    def __init__(self, film: Film, max_film_bytes: int) -> None:
+    def __init__(self, film: HeldFilm, max_film_bytes: int) -> None:
         self._film = film
         self._max_film_bytes = max_film_bytes
 
@@ -116,7 +118,7 @@ class _BodyReader:
 class _FilmReader:
     """Collects the film's bytes from the parser's events."""
 
-    def __init__(self, parser: multipart.PushMultipartParser, film: Film, max_film_bytes: int) -> None:
+    def __init__(self, parser: multipart.PushMultipartParser, film: HeldFilm, max_film_bytes: int) -> None:
         self._parser = parser
         self._film = film
         self._max_film_bytes = max_film_bytes

@@ -1,24 +1,24 @@
-"""Admission: how many films may wait and be in TorchServe at once, for how long, and in what company.
+"""Admission control: how many films wait and are in TorchServe at once, for how long, and in what requests.
 
 The proxy keeps the queue because TorchServe's cannot time out, and because TorchServe accepts films for workers that
-are dead and then answers nothing for ever.
+are dead and then never answers.
 
-A film that finds TorchServe free goes alone, at once. Films that had to wait go together: one request carries what has
-gathered, so that what a request costs is shared when it matters. While TorchServe has plenty to do, they wait until
-they fill a request: there they would have waited as well, but in smaller company.
+A film that finds TorchServe free goes at once, in a request of its own. Films that had to wait share a request, which
+costs TorchServe about the same however many it carries. While TorchServe is busy enough, films wait until they fill a
+request: in TorchServe they would wait as well, and nothing could join them.
 """
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from heapq import merge
 from itertools import islice
 from operator import attrgetter
 
-from proxy.client import Answer
-from proxy.errors import RequestError, SaturatedError, UnavailableError
-from proxy.memory import Film
+from proxy.errors import SaturatedError, UnavailableError
+from proxy.torchserve.client import InferenceClient, Reply
+from proxy.torchserve.film_buffer import HeldFilm
 
 TICK_S = 0.1
 """How often waiting films are looked at; adds to the promised times."""
@@ -30,39 +30,31 @@ REQUESTS_PER_WORKER = 2
 """Requests in TorchServe at most: one on each worker and one behind it keep all busy. No more, because TorchServe's own
 queue cannot time out and runs what was given up on, and because films that wait here go on together."""
 
-BATCH_FILMS = 4
-"""Films in one request at most."""
-
 BATCH_BYTES = 4_000_000
 """The bytes of films that share a request at most: large ones take long, and would keep the others waiting."""
 
-Screen = Callable[[Sequence[Film]], Awaitable[Sequence[Answer | RequestError | None]]]
-"""Has films screened in one request; what it raises is the answer to all of them, None what was not begun."""
-
 
 class _Ticket:
-    """A film on its way."""
+    """A film that was let in."""
 
-    __slots__ = ("answer", "arrival", "film", "request")
+    __slots__ = ("arrival", "film", "reply")
 
-    def __init__(self, film: Film, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, film: HeldFilm, loop: asyncio.AbstractEventLoop) -> None:
         self.film = film
         self.arrival = loop.time()
-        self.answer: asyncio.Future[Answer] = loop.create_future()
-        self.request: asyncio.Task[None] | None = None
-        """What carries it to TorchServe, once it is on its way."""
+        self.reply: asyncio.Future[Reply] = loop.create_future()
 
 
-class Gate:
+class Admission:
     """Lets films through to TorchServe, in the order of their arrival.
 
     A film is given up when TorchServe has answered nothing at all for `stall_s` since the film's arrival. As long as
     answers come, films wait longer than that rather than being refused: a slow machine serves late, a dead one says so.
     """
 
-    def __init__(self, screen: Screen, *, workers: int, batch_films: int, queue_limit: int, stall_s: float) -> None:
-        self._screen = screen
-        self._batch_films = batch_films
+    def __init__(self, client: InferenceClient, *, workers: int, queue_limit: int, stall_s: float) -> None:
+        self._client = client
+        self._batch_films = client.transport.batch_films
         self._slots = REQUESTS_PER_WORKER * workers
         self._queue_limit = queue_limit
         self._stall_s = stall_s
@@ -74,7 +66,7 @@ class Gate:
         self._closed: str | None = None
 
     def require_room(self) -> None:
-        """Refuses a film, before it is read, that could not wait.
+        """Refuse a film, before it is read, that could not wait.
 
         Raises:
             SaturatedError: Too many films wait already.
@@ -82,11 +74,11 @@ class Gate:
         if len(self._waiting) >= self._queue_limit:
             raise SaturatedError
 
-    async def screen(self, film: Film) -> Answer:
-        """Waits for a place in TorchServe, and for its answer.
+    async def screen(self, film: HeldFilm) -> Reply:
+        """Wait for a place in TorchServe, and for the reply to the film.
 
         Raises:
-            RequestError: The film gets no prediction: the queue is full, TorchServe stalls or fails, or the gate was
+            RequestError: The film gets no prediction: the queue is full, TorchServe stalls or fails, or admission was
                 closed meanwhile.
         """
         if self._closed is not None:
@@ -96,39 +88,39 @@ class Gate:
         self._waiting.append(ticket)
         self._send()
         try:
-            return await ticket.answer
+            return await ticket.reply
         except asyncio.CancelledError:
             with suppress(ValueError):  # it is on its way
                 self._waiting.remove(ticket)
             raise
 
     def answered(self) -> None:
-        """Notes that TorchServe answered something: it is not stalled."""
+        """Note that TorchServe answered something: it is not stalled."""
         self.last_answer = asyncio.get_running_loop().time()
 
     def resize(self, workers: int) -> None:
-        """Lets in as much as keeps so many workers busy."""
+        """Let in as many films as keep so many workers busy."""
         self._slots = REQUESTS_PER_WORKER * workers
         self._send()
 
     def close(self, reason: str) -> None:
-        """Answers every film in the gate with 503 at once, and all that come until `open`."""
+        """Answer every film that was let in with 503 at once, and all that come until `open`."""
         self._closed = reason
         self._give_up(lambda _: True, UnavailableError(reason))
 
     def open(self) -> None:
-        """Lets films in again."""
+        """Let films in again."""
         self._closed = None
 
     async def watch(self) -> None:
-        """Gives up films that have waited too long; runs as long as the service does."""
+        """Give up films that have waited too long, as long as the service runs."""
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(TICK_S)
             self.sweep(loop.time())
 
     def sweep(self, now: float) -> None:
-        """Gives up the films whose time is over at `now`."""
+        """Give up the films whose time is over at `now`."""
 
         def over(arrival: float) -> bool:
             stalled = now - max(arrival, self.last_answer) > self._stall_s
@@ -137,17 +129,17 @@ class Gate:
         self._give_up(over, UnavailableError("TorchServe gave no answer in time", code="timeout"))
 
     def _give_up(self, over: Callable[[float], bool], reason: UnavailableError) -> None:
-        """Answers films by their arrival, and ends the requests in which nobody's film is left."""
+        """Fail films by their arrival, and end the requests in which nobody's film is left."""
         for ticket in [*self._waiting, *(ticket for films in self._requests.values() for ticket in films)]:
-            if over(ticket.arrival) and not ticket.answer.done():
-                ticket.answer.set_exception(reason)
-        self._waiting = deque(ticket for ticket in self._waiting if not ticket.answer.done())
+            if over(ticket.arrival) and not ticket.reply.done():
+                ticket.reply.set_exception(reason)
+        self._waiting = deque(ticket for ticket in self._waiting if not ticket.reply.done())
         for request, tickets in self._requests.items():
-            if all(ticket.answer.done() for ticket in tickets):
+            if all(ticket.reply.done() for ticket in tickets):
                 request.cancel()
 
     def _send(self) -> None:
-        """Sends what waits, as far as there is room in TorchServe."""
+        """Send what waits, as far as there is room in TorchServe."""
         while len(self._requests) < self._slots and (count := self._ready()):
             tickets = [self._waiting.popleft() for _ in range(count)]
             request = asyncio.create_task(self._request(tickets))
@@ -155,7 +147,7 @@ class Gate:
             request.add_done_callback(self._done)
 
     def _ready(self) -> int:
-        """How many of the films that wait go in the next request; 0 while others may still join them."""
+        """Return how many waiting films go in the next request; 0 while others may still join them."""
         count = size = 0
         for ticket in islice(self._waiting, self._batch_films):
             size += ticket.film.size
@@ -167,22 +159,22 @@ class Gate:
         return count if count == self._batch_films or sent < plenty else 0
 
     async def _request(self, tickets: list[_Ticket]) -> None:
-        answers: Sequence[Answer | BaseException | None]
+        replies: Sequence[Reply | Exception | None]
         try:
-            answers = await self._screen([ticket.film for ticket in tickets])
+            replies = await self._client.screen([ticket.film for ticket in tickets])
             self.answered()
         except Exception as exc:
-            answers = [exc] * len(tickets)
+            replies = [exc] * len(tickets)
         deferred = []
-        for ticket, answer in zip(tickets, answers, strict=True):
-            if ticket.answer.done():
+        for ticket, reply in zip(tickets, replies, strict=True):
+            if ticket.reply.done():
                 continue
-            if answer is None:
+            if reply is None:
                 deferred.append(ticket)
-            elif isinstance(answer, Answer):
-                ticket.answer.set_result(answer)
+            elif isinstance(reply, Reply):
+                ticket.reply.set_result(reply)
             else:
-                ticket.answer.set_exception(answer)
+                ticket.reply.set_exception(reply)
         if deferred:
             # By arrival, not simply to the head, where younger ones of another request would go ahead of them: the
             # oldest that waits is the first of the next request, which is never deferred for others in it.

@@ -4,8 +4,8 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from proxy.client import Answer
 from proxy.errors import ProbeError, SettingsError
+from proxy.torchserve.client import Reply
 
 SMALL = "-224"
 """In the names of films of the model's own size, the cheapest to screen."""
@@ -20,7 +20,7 @@ class ReferenceFilm:
     p_pneumonia: float
     tolerance: float
 
-    def check(self, answer: Answer) -> None:
+    def check(self, answer: Reply) -> None:
         """Compares an answer with what is expected.
 
         Raises:

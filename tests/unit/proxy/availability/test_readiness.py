@@ -1,65 +1,65 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Sequence
+from unittest import mock
 
 import pytest
 
-from proxy.client import Answer
+from proxy.availability.admission import Admission
+from proxy.availability.prober import FRESH_S, Prober
+from proxy.availability.readiness import Readiness, State
+from proxy.availability.reference import ReferenceFilm
 from proxy.errors import ProxyError, UnavailableError
-from proxy.gate import Gate
-from proxy.memory import Film, FilmMemory
-from proxy.readiness import FRESH_S, Prober, Readiness, State
-from proxy.reference import ReferenceFilm
+from proxy.torchserve.client import Reply, TorchServeClient
+from proxy.torchserve.film_buffer import FilmBuffer, HeldFilm
+from proxy.torchserve.transport import BodyTransport
 
-FILM = ReferenceFilm(name="f", content=b"film", p_pneumonia=0.5, tolerance=0.02)
+FILMS = [
+    ReferenceFilm(name="first", content=b"first", p_pneumonia=0.5, tolerance=0.02),
+    ReferenceFilm(name="second", content=b"second", p_pneumonia=0.5, tolerance=0.02),
+]
 
 
-class FakeClient:
+class FakeClient(TorchServeClient):
     """Stands in for TorchServe; each test sets what it does."""
 
     def __init__(self) -> None:
+        self.inference = mock.Mock(screen=self.screen, transport=BodyTransport())
+        self.management = mock.Mock(ready_workers=self.ready_workers)
         self.workers = 1
-        self.p_pneumonia = 0.5
+        self.p_pneumonia = {film.content: 0.5 for film in FILMS}
         self.fault: ProxyError | None = None
         self.defers = False
         self.delay_s = 0.0
-        self.films = 0
+        self.films: list[bytes] = []
         self.meanwhile: Callable[[], None] = lambda: None
 
     async def ready_workers(self) -> int:
         return self.workers
 
-    async def screen(self, films: Sequence[Film]) -> Sequence[Answer | None]:
-        assert [bytes(film) for film in films] == [b"film"]
-        self.films += 1
+    async def screen(self, films: Sequence[HeldFilm]) -> Sequence[Reply | None]:
+        (film,) = films
+        self.films.append(bytes(film))
         await asyncio.sleep(self.delay_s)
         self.meanwhile()
         if self.fault is not None:
             raise self.fault
-        return [None] if self.defers else [Answer(200, json.dumps({"p_pneumonia": self.p_pneumonia}).encode())]
+        body = json.dumps({"p_pneumonia": self.p_pneumonia.get(bytes(film), 0.9)}).encode()
+        return [None] if self.defers else [Reply(200, body)]
 
 
 class Bench:
-    def __init__(self, memory: FilmMemory) -> None:
-        self.memory = memory
-        self.gate = Gate(self.screen, workers=1, batch_films=1, queue_limit=1, stall_s=1)
-        self.readiness = Readiness(self.gate, asyncio.get_running_loop().time)
+    def __init__(self, buffer: FilmBuffer) -> None:
+        self.buffer = buffer
         self.client = FakeClient()
-        self.prober = Prober(
-            self.client,  # type: ignore[arg-type]
-            [FILM],
-            self.readiness,
-            memory=memory,
-            timeout_s=0.2,
-        )
+        self.admission = Admission(self.client.inference, workers=1, queue_limit=1, stall_s=1)
+        self.readiness = Readiness(self.admission, asyncio.get_running_loop().time)
+        self.prober = Prober(self.client, FILMS, readiness=self.readiness, buffer=buffer, timeout_s=0.2)
 
-    async def screen(self, films: Sequence[Film]) -> Sequence[Answer]:
-        return [Answer(200, b"{}") for _ in films]
-
-    async def gate_is_open(self) -> bool:
+    async def admits(self) -> bool:
         try:
-            with self.memory.place(1) as film:
-                await self.gate.screen(film)
+            with self.buffer.place(1) as film:
+                await self.admission.screen(film)
         except UnavailableError:
             return False
         return True
@@ -67,14 +67,14 @@ class Bench:
 
 @pytest.fixture
 async def bench() -> AsyncIterator[Bench]:
-    memory = FilmMemory(100_000)
-    yield Bench(memory)
-    memory.close()
+    buffer = FilmBuffer(100_000)
+    yield Bench(buffer)
+    buffer.close()
 
 
 async def test_service_begins_loading_and_closed(bench: Bench) -> None:
     assert bench.readiness.state is State.LOADING
-    assert not await bench.gate_is_open()
+    assert not await bench.admits()
     with pytest.raises(UnavailableError) as caught:
         bench.readiness.require()
     assert caught.value.code == "loading"
@@ -84,7 +84,7 @@ async def test_service_begins_loading_and_closed(bench: Bench) -> None:
 async def test_right_prediction_makes_ready(bench: Bench) -> None:
     await bench.prober.probe()
     assert bench.readiness.ready
-    assert await bench.gate_is_open()
+    assert await bench.admits()
     bench.readiness.require()
 
 
@@ -92,7 +92,7 @@ async def test_starting_anew_is_loading_again(bench: Bench) -> None:
     bench.readiness.succeeded()
     bench.readiness.loading()
     assert bench.readiness.state is State.LOADING
-    assert not await bench.gate_is_open()
+    assert not await bench.admits()
 
 
 async def fail(bench: Bench, how: str) -> None:
@@ -102,7 +102,7 @@ async def fail(bench: Bench, how: str) -> None:
         case "no worker":
             bench.client.workers = 0
         case "wrong answer":
-            bench.client.p_pneumonia = 0.6
+            bench.client.p_pneumonia = dict.fromkeys(bench.client.p_pneumonia, 0.6)
         case "no answer":
             bench.client.delay_s = 10
         case "worker died":
@@ -126,13 +126,33 @@ async def test_failed_probe_makes_unavailable_and_says_why(bench: Bench, how: st
     await fail(bench, how)
     assert bench.readiness.state is State.UNAVAILABLE
     assert reason in bench.readiness.reason
-    assert not await bench.gate_is_open()
+    assert not await bench.admits()
 
 
-async def test_next_success_mends_it(bench: Bench) -> None:
+async def test_right_results_for_all_reference_films_mend_it(bench: Bench) -> None:
     await fail(bench, "worker died")
-    bench.readiness.succeeded()
-    assert await bench.gate_is_open()
+    bench.client.fault = None
+    bench.client.films.clear()
+    await asyncio.sleep(FRESH_S + 0.05)
+    await bench.prober.probe()
+    assert bench.client.films == [b"first", b"second"]
+    assert await bench.admits()
+
+
+async def test_one_right_result_does_not_make_up_for_a_wrong_one(bench: Bench) -> None:
+    await fail(bench, "wrong answer")
+    bench.client.p_pneumonia[b"first"] = 0.5
+    for _ in range(3):
+        await asyncio.sleep(FRESH_S + 0.05)
+        await bench.prober.probe()
+        assert bench.readiness.state is State.UNAVAILABLE
+
+
+async def test_film_that_is_answered_does_not_open_admission(bench: Bench) -> None:
+    await fail(bench, "wrong answer")
+    bench.readiness.screened()
+    assert bench.readiness.state is State.UNAVAILABLE
+    assert not await bench.admits()
 
 
 @pytest.mark.parametrize(
@@ -140,25 +160,26 @@ async def test_next_success_mends_it(bench: Bench) -> None:
 )
 async def test_busy_is_not_dead_but_wrong_is_wrong(bench: Bench, how: str, ready: bool) -> None:
     bench.client.delay_s = 0.02
-    asyncio.get_running_loop().call_later(0.02, bench.readiness.succeeded)
-    bench.client.meanwhile = bench.readiness.succeeded
+    asyncio.get_running_loop().call_later(0.02, bench.readiness.screened)
+    bench.client.meanwhile = bench.readiness.screened
     await fail(bench, how)
     assert bench.readiness.ready is ready
 
 
 async def test_refusals_are_a_sign_of_life_too(bench: Bench) -> None:
-    asyncio.get_running_loop().call_later(0.1, bench.gate.answered)  # as where TorchServe answers 422
+    asyncio.get_running_loop().call_later(0.1, bench.admission.answered)  # as where TorchServe answers 422
     await fail(bench, "no answer")
     assert bench.readiness.ready
 
 
 async def test_probes_at_the_same_time_are_one(bench: Bench) -> None:
+    bench.readiness.succeeded()
     await asyncio.gather(*(bench.prober.probe() for _ in range(10)))
     await bench.prober.probe()
-    assert bench.client.films == 1
+    assert bench.client.films == [b"first"]
     await asyncio.sleep(FRESH_S + 0.05)
     await bench.prober.probe()
-    assert bench.client.films == 2
+    assert bench.client.films == [b"first", b"second"]
 
 
 async def test_caller_that_gives_up_leaves_the_probe_to_others(bench: Bench) -> None:
@@ -173,6 +194,6 @@ async def test_caller_that_gives_up_leaves_the_probe_to_others(bench: Bench) -> 
 
 async def test_check_of_all_films_raises_what_is_wrong(bench: Bench) -> None:
     await bench.prober.check_all()
-    bench.client.p_pneumonia = 0.9
+    bench.client.p_pneumonia[b"second"] = 0.9
     with pytest.raises(ProxyError, match=r"expected 0\.5"):
         await bench.prober.check_all()

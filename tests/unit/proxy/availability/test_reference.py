@@ -3,9 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from proxy.client import Answer
+from proxy.availability.reference import ReferenceFilm, largest_film, load_reference_films
 from proxy.errors import ProbeError, SettingsError
-from proxy.reference import ReferenceFilm, largest_film, load_reference_films
+from proxy.torchserve.client import Reply
 
 
 def entry(name: str, label: str, p_pneumonia: object = 0.5) -> dict[str, object]:
@@ -73,19 +73,19 @@ def test_record_of_another_form_is_refused(folder: Path, record: object) -> None
 
 @pytest.mark.parametrize("found", [0.5, 0.481, 0.519])
 def test_answer_within_the_tolerance_passes(found: float) -> None:
-    film().check(Answer(200, json.dumps({"p_pneumonia": found}).encode()))
+    film().check(Reply(200, json.dumps({"p_pneumonia": found}).encode()))
 
 
 @pytest.mark.parametrize("found", [0.47, 0.53, float("nan")])
 def test_answer_too_far_off_is_told(found: float) -> None:
     with pytest.raises(ProbeError, match=r"expected 0\.5"):
-        film().check(Answer(200, json.dumps({"p_pneumonia": found}).encode()))
+        film().check(Reply(200, json.dumps({"p_pneumonia": found}).encode()))
 
 
 @pytest.mark.parametrize("body", [b"", b"{}", b"[]", b'{"error": {}}', b'{"p_pneumonia": "x"}'])
 def test_answer_without_a_prediction_is_told(body: bytes) -> None:
     with pytest.raises(ProbeError, match="415"):
-        film().check(Answer(415, body))
+        film().check(Reply(415, body))
 
 
 def test_largest_film_is_the_one_to_try(folder: Path) -> None:

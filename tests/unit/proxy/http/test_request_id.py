@@ -1,7 +1,7 @@
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
-from proxy.middleware import RequestId
+from proxy.http.request_id import RequestId
 
 
 async def answer(_scope: Scope, _receive: Receive, send: Send) -> None:

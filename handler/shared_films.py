@@ -1,0 +1,59 @@
+"""Films that the proxy has laid into memory that it shares with the workers, so that they need not travel.
+
+A request of this kind names its films, one a line, as `START SIZE` in bytes within that memory. Its answer holds a line
+for each, `STATUS JSON`, in the same order. The names are the proxy's, `proxy/torchserve/transport.py`, and come in the
+environment variable FILM_TRANSPORT as JSON; it is unset where TorchServe runs without the proxy.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from handler.errors import FailedFilm
+
+VARIABLE = "FILM_TRANSPORT"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FilmTransport:
+    """How the proxy sends films; without a proxy, all is None."""
+
+    lone_header: str | None = None
+    """The header with which it says that TorchServe has no other request."""
+    content_type: str | None = None
+    """Of requests that name films in the shared memory."""
+    memory: str | None = None
+    """The path of the shared memory."""
+
+    @classmethod
+    def from_environ(cls, environ: Mapping[str, str]) -> Self:
+        """Return what the proxy set.
+
+        Raises:
+            ValueError, TypeError: It is not JSON with these names.
+        """
+        return cls(**json.loads(environ.get(VARIABLE) or "{}"))
+
+
+class SharedFilms:
+    """The shared memory, open to read."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = os.open(path, os.O_RDONLY)
+        self._size = os.fstat(self._file).st_size
+
+    def read(self, references: bytes | bytearray) -> list[bytes | FailedFilm]:
+        """Return the films that a request's lines name, or an error for each line that names none."""
+        return [self._film(line) for line in references.splitlines()]
+
+    def _film(self, line: bytes | bytearray) -> bytes | FailedFilm:
+        try:
+            start, size = map(int, line.split())
+        except ValueError:
+            return FailedFilm("the request names a film in a way we do not know")
+        if not 0 <= start <= start + size <= self._size:
+            return FailedFilm("the request names a film outside the shared memory")
+        return os.pread(self._file, size, start)

@@ -1,0 +1,183 @@
+"""Starts TorchServe, watches that predictions succeed, and starts it anew when they cannot any more."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from proxy.availability.prober import Prober
+from proxy.errors import ProxyError, StartError
+from proxy.settings import Settings
+from proxy.torchserve.client import TorchServeClient
+from proxy.torchserve.process import TorchServe
+from proxy.torchserve.run_dir import RunDir
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Intervals:
+    """How often the supervisor looks, and how long it waits."""
+
+    poll_s: float = 0.1
+    """How often a starting TorchServe is asked whether it has come up, and a running one at most."""
+    watch_s: float = 0.75
+    """So long after the last prediction another is tried; well below the stall time of `admission.py`, so that a slow
+    film is waited for as long as another worker answers."""
+    recovery_watch_s: float = 0.25
+    """The same while the service is unavailable."""
+    restart_after_s: float = 60.0
+    """TorchServe restarts its workers by itself, and after some minutes gives up for good; we do not wait that long."""
+    first_backoff_s: float = 0.5
+    longest_backoff_s: float = 15.0
+
+
+class Supervisor:
+    """Keeps one TorchServe running."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        run_dir: RunDir,
+        client: TorchServeClient,
+        prober: Prober,
+        intervals: Intervals | None = None,
+    ) -> None:
+        self._settings = settings
+        self._run_dir = run_dir
+        self._client = client
+        self._prober = prober
+        self._readiness = prober.readiness
+        self._intervals = intervals or Intervals()
+        self._torchserve: TorchServe | None = None
+        self.ready_once = asyncio.Event()
+        """Set at the first right prediction."""
+
+    async def run(self) -> None:
+        """Run until cancelled, then stop TorchServe.
+
+        Raises:
+            SettingsError: There is nothing to start.
+            StartError: The first start failed; later ones are tried again without end.
+        """
+        backoff_s = self._intervals.first_backoff_s
+        while True:
+            self._readiness.loading()
+            try:
+                steady = await self._run_once()
+            except ProxyError as exc:
+                if not self.ready_once.is_set():
+                    raise
+                logger.error("%s", exc)  # noqa: TRY400  (the traceback would say where we waited, not what failed)
+                steady = False
+            if steady:
+                backoff_s = self._intervals.first_backoff_s
+            logger.warning("starting TorchServe anew in %.1f s", backoff_s)
+            await asyncio.sleep(backoff_s)
+            backoff_s = min(2 * backoff_s, self._intervals.longest_backoff_s)
+
+    def kill(self) -> None:
+        """Kill TorchServe now: the end is urgent, and nothing must stay behind."""
+        if self._torchserve is not None:
+            self._torchserve.kill()
+
+    async def _run_once(self) -> bool:
+        """Run one TorchServe from start to end; return whether it had served steadily when it ended or was stopped."""
+        torchserve = self._torchserve = TorchServe.start(
+            self._settings, self._run_dir, self._client.inference.transport.worker_environment
+        )
+        end = asyncio.create_task(torchserve.wait())
+        service = asyncio.create_task(self._serve(torchserve))
+        try:
+            await asyncio.wait({end, service}, return_when=asyncio.FIRST_COMPLETED)
+            if service.done():
+                return service.result()
+            steady = self._readiness.steady
+            self._readiness.loading()  # at once: films in flight are answered now
+            ended = f"TorchServe ended with exit status {end.result()}. Its last lines:\n{torchserve.tail}"
+            if not self.ready_once.is_set():
+                raise StartError(ended)
+            logger.warning("%s", ended)
+            return steady
+        finally:
+            service.cancel()
+            await _to_the_end(self._stop(torchserve, service))
+
+    async def _stop(self, torchserve: TorchServe, service: asyncio.Task[bool]) -> None:
+        await asyncio.wait({service})  # whatever it raised, TorchServe must not stay behind
+        await torchserve.stop()
+
+    async def _serve(self, torchserve: TorchServe) -> bool:
+        """Wait until predictions succeed, then watch them; return False when they have failed for too long."""
+        try:
+            async with asyncio.timeout(self._settings.start_timeout_s):
+                await self._come_up()
+        except TimeoutError:
+            raise StartError(
+                f"TorchServe made no prediction within START_TIMEOUT_S={self._settings.start_timeout_s:g}. "
+                f"Its last lines:\n{torchserve.tail}"
+            ) from None
+        except ProxyError as exc:
+            raise StartError(f"TorchServe is up, but {exc}. Its last lines:\n{torchserve.tail}") from exc
+        self._readiness.succeeded()
+        self.ready_once.set()
+        await self._watch()
+        return False
+
+    async def _come_up(self) -> None:
+        # The archive's own configuration starts one worker; the others are asked for as early as possible, so that
+        # all load side by side.
+        await self._until(self._ask_for_workers)
+        await self._until(self._count_workers)
+        await self._prober.check_all()
+
+    async def _ask_for_workers(self) -> bool:
+        self._client.authorise(self._run_dir)
+        await self._client.management.scale(self._settings.workers)
+        return True
+
+    async def _count_workers(self) -> bool:
+        """Admit as many films as the workers can take: their number changes by `proxy.manage`, or because they die."""
+        workers = await self._client.management.ready_workers()
+        self._readiness.admission.resize(workers)
+        return workers > 0
+
+    async def _until(self, step: Callable[[], Awaitable[bool]]) -> None:
+        while True:
+            with suppress(ProxyError):  # not so far yet
+                if await step():
+                    return
+            await asyncio.sleep(self._intervals.poll_s)
+
+    async def _watch(self) -> None:
+        loop, wait = asyncio.get_running_loop(), self._intervals
+        while True:
+            if self._readiness.ready:
+                # From the last prediction on, not from the last look: who asks later leaves a slow film's neighbours
+                # less time to answer before it is taken for stalled.
+                await asyncio.sleep(max(wait.poll_s, self._readiness.last_success + wait.watch_s - loop.time()))
+            else:
+                await asyncio.sleep(wait.recovery_watch_s)
+            if not self._readiness.ready or loop.time() - self._readiness.last_success >= wait.watch_s:
+                await self._prober.probe()
+            with suppress(ProxyError):  # the probe says what it means
+                await self._count_workers()
+            if self._readiness.failing_s > wait.restart_after_s:
+                logger.warning("predictions have failed for %.0f s", self._readiness.failing_s)
+                return
+
+
+async def _to_the_end(work: Coroutine[Any, Any, None]) -> None:
+    """Wait for work that must not be left half done; a cancellation meanwhile is raised when it is done."""
+    task = asyncio.create_task(work)
+    cancelled = False
+    while not task.done():
+        try:
+            await asyncio.wait({task})
+        except asyncio.CancelledError:
+            cancelled = True
+    if cancelled:
+        raise asyncio.CancelledError
+    task.result()

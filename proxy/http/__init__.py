@@ -1,0 +1,15 @@
+"""The public API on port 7860: requests, forms and errors.
+
+protocol    uvicorn's HTTP protocol with four edges of ours
+server      uvicorn's server and the public socket
+request_id  an id on every answer and log line
+app         routes, and the documentation at /docs
+predict     POST /predict
+form        finds the film in a request's body
+schemas     the answers as the OpenAPI page shows them
+
+A film: `protocol` -> `RequestId` -> `Predict`: `form.read_film` reads it into the buffer, `Admission.screen` has it
+screened, and the reply's JSON is passed on as it is.
+A fault: whatever refuses a film raises a `RequestError` of `proxy.errors`, which knows its status, code and headers;
+`Predict` and `app` write it as `{"error": {"code", "message"}}`.
+"""

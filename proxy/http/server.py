@@ -1,0 +1,66 @@
+"""Uvicorn's server and the public socket."""
+
+import asyncio
+import socket
+from contextlib import AbstractContextManager, nullcontext
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from proxy.errors import SettingsError
+from proxy.http.protocol import HttpProtocol
+from proxy.settings import Settings
+
+KEEP_ALIVE_S = 75
+"""Longer than what clients keep an idle connection, so that they, not we, close it."""
+
+
+class Server(uvicorn.Server):
+    """Uvicorn's, which says when it listens, and leaves the signals alone: TorchServe must be stopped after it."""
+
+    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                http=HttpProtocol,
+                ws="none",
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                proxy_headers=False,  # nothing here asks for the client's address
+                timeout_keep_alive=KEEP_ALIVE_S,
+                timeout_graceful_shutdown=max(1, round(settings.drain_timeout_s)),
+            )
+        )
+        self.listening = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start to listen."""
+        await super().startup(sockets)
+        self.listening.set()
+
+    def capture_signals(self) -> AbstractContextManager[None]:  # type: ignore[override]
+        """Leave the signals to `proxy.__main__`."""
+        return nullcontext()
+
+
+def public_socket(settings: Settings) -> socket.socket:
+    """Take the public port, without listening yet: until the service is ready, connections are refused.
+
+    Raises:
+        SettingsError: HOST is no address of this machine, or PORT is taken.
+    """
+    public = None
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(
+            settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        public = socket.socket(family, kind)
+        public.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        public.bind(address)
+    except OSError as exc:
+        if public is not None:
+            public.close()
+        raise SettingsError(f"HOST={settings.host!r}, PORT={settings.port} cannot be used: {exc.strerror}") from exc
+    return public
