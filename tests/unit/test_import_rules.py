@@ -24,6 +24,13 @@ def imported(path: Path) -> set[str]:
     return names
 
 
+def imported_modules(path: Path) -> set[str]:
+    """Return the full names of the modules that a module imports."""
+    tree = ast.parse(path.read_text(encoding="utf-8"), str(path))
+    names = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    return names | {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+
+
 def modules(room: str) -> Iterator[Path]:
     return (ROOT / room).rglob("*.py")
 
@@ -40,6 +47,21 @@ def test_room_imports_only_what_it_may(room: str, forbidden: set[str]) -> None:
     assert any(modules(room))
     found = {path.name: names for path in modules(room) if (names := imported(path) & forbidden)}
     assert found == {}
+
+
+PROXY_LAYERS = ["torchserve", "availability", "http"]
+"""From the bottom to the top; each may import those before it."""
+
+
+def test_rooms_of_the_proxy_import_one_way() -> None:
+    for number, layer in enumerate(PROXY_LAYERS):
+        above = tuple(f"proxy.{other}" for other in PROXY_LAYERS[number + 1 :])
+        for path in modules(f"proxy/{layer}"):
+            wrong = [name for name in imported_modules(path) if name.startswith(above)]
+            assert wrong == [], f"{path.name} of proxy/{layer} imports {wrong}"
+    for path in (ROOT / "proxy" / "settings.py", ROOT / "proxy" / "errors.py"):
+        layers = tuple(f"proxy.{layer}" for layer in PROXY_LAYERS)
+        assert not [name for name in imported_modules(path) if name.startswith(layers)]
 
 
 def test_only_a_gpu_worker_imports_torch_s_network() -> None:

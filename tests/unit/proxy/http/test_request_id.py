@@ -1,7 +1,10 @@
+import asyncio
+import logging
+
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
-from proxy.http.request_id import RequestId
+from proxy.http.request_id import RequestId, add_request_id
 
 
 async def answer(_scope: Scope, _receive: Receive, send: Send) -> None:
@@ -52,3 +55,25 @@ async def test_other_traffic_passes_untouched() -> None:
 
     await RequestId(app)({"type": "lifespan"}, receive, send)
     assert seen == [{"type": "lifespan"}]
+
+
+async def test_log_lines_of_a_request_carry_its_id() -> None:
+    record = logging.makeLogRecord({})
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        add_request_id(record)
+        await answer(scope, receive, send)
+
+    async def receive() -> Message:
+        return {}
+
+    async def send(_message: Message) -> None:
+        pass
+
+    async def request() -> None:
+        await RequestId(app)({"type": "http", "headers": [(b"x-request-id", b"ward-7:42")]}, receive, send)
+
+    await asyncio.create_task(request())  # as uvicorn does, in a context of its own
+    assert record.__dict__["request_id"] == "ward-7:42"
+    add_request_id(record)
+    assert record.__dict__["request_id"] == "-"

