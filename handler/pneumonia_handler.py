@@ -3,15 +3,12 @@
 The only module that knows of TorchServe, whose loader wants exactly one class here.
 """
 
-import dataclasses
 import gc
 import hashlib
-import json
 import logging
 import os
 import time
 from collections.abc import Sequence
-from http import HTTPStatus
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +20,7 @@ from handler.engine import Engine
 from handler.errors import ContractError, DeferredFilm, FailedFilm, FilmError, MissingFilm, UnsupportedFormat
 from handler.formats.registry import SEND
 from handler.imaging import INPUT_PX, VERSION, Film, decode
+from handler.response import Response
 from handler.screening import Probabilities, probabilities, results
 from handler.shared_films import FilmTransport, SharedFilms
 
@@ -37,17 +35,6 @@ Body = bytes | bytearray
 DEFER_AFTER_S = 0.25
 """Films of one request that took longer leave the rest of it for the next one, so that no request takes much longer
 than its slowest film, and nobody waits for films that another client sent."""
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Response:
-    """One film's result or error, as it leaves the handler."""
-
-    status: int
-    """Of HTTP."""
-    reason: str
-    body: bytes
-    """JSON."""
 
 
 class PneumoniaHandler:
@@ -135,15 +122,7 @@ class PneumoniaHandler:
         """Return the response to each film: a result for those that were decoded, in order, or its error."""
         facts = [film.facts for film in films if isinstance(film, Film)]
         remaining = iter(results(p_pneumonia, facts, contract=self.contract, point=self.point))
-        responses = []
-        for film in films:
-            if isinstance(film, FilmError):
-                body: dict[str, Any] = {"error": {"code": film.code, "message": str(film)}}
-                responses.append(Response(status=film.status, reason=film.code, body=json.dumps(body).encode()))
-            else:
-                body = dataclasses.asdict(next(remaining))
-                responses.append(Response(status=HTTPStatus.OK, reason="OK", body=json.dumps(body).encode()))
-        return responses
+        return [Response.of(film if isinstance(film, FilmError) else next(remaining)) for film in films]
 
     def handle(self, data: list[dict[str, Any]], context: Any) -> list[bytes]:
         """Answer one batch of requests: what TorchServe calls."""

@@ -1,4 +1,5 @@
 import dataclasses
+import inspect
 import itertools
 import json
 import logging
@@ -11,6 +12,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
+from handler import pneumonia_handler
 from handler.engine import Engine
 from handler.errors import ContractError, UnusableFilm
 from handler.formats.registry import SEND
@@ -229,6 +231,11 @@ def test_first_film_of_every_request_has_its_turn(shared: PneumoniaHandler, cont
 def test_error_has_exactly_code_and_message(handler: PneumoniaHandler, context: Context) -> None:
     (told,) = handle(handler, context, {"body": b"text"})
     assert told == {"error": {"code": "unsupported_format", "message": f"the file is not a film that is read: {SEND}"}}
+
+
+def test_module_has_the_one_class_that_torchserve_looks_for() -> None:
+    classes = inspect.getmembers(pneumonia_handler, inspect.isclass)
+    assert [one for _, one in classes if one.__module__ == pneumonia_handler.__name__] == [PneumoniaHandler]
 
 
 def test_batch_without_a_film_is_answered(handler: PneumoniaHandler, context: Context) -> None:
