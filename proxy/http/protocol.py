@@ -1,5 +1,6 @@
-"""Uvicorn's HTTP protocol, with four edges of ours."""
+"""Uvicorn's HTTP protocol, with five edges of ours."""
 
+from contextlib import suppress
 from http import HTTPStatus
 from typing import Any
 
@@ -8,14 +9,23 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from proxy.errors import error_body
 
+MAX_HEAD_BYTES = 65_536
+"""The request line and all header fields of a request; more is 431. Tokens of the longest kind take a few thousand."""
+
 MAX_DISCARDED_BYTES = 200_000_000
 """Read and thrown away after a refusal, so that clients that send all before they listen get to the answer."""
+
+
+LINGER_S = 2.0
+"""After a refusal the connection is read this long at most: closed at once, it would be reset under a client that still
+sends, before it sees why."""
 
 
 class HttpProtocol(HttpToolsProtocol):
     """Differs from uvicorn's in what clients in the field need.
 
     - Malformed HTTP is answered in the shared JSON shape.
+    - A head without end is refused: the parser would collect it, ever more slowly, and let all others wait.
     - A refused body is not read without end.
     - An offer to change the protocol is ignored, and the request's body is read: Java's HttpClient and `curl --http2`
       offer HTTP/2 with their first request, film and all (RFC 9110, section 7.8).
@@ -25,17 +35,29 @@ class HttpProtocol(HttpToolsProtocol):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._discarded_bytes = 0
+        self._in_head = True
+        self._head_bytes = 0
+        self._refused = False
 
     def data_received(self, data: bytes) -> None:
-        """Takes what arrived."""
+        """Take what arrived."""
+        if self._refused:
+            self._discard(len(data))
+            return
         self._unset_keepalive_if_required()
         try:
             self._parse(memoryview(data))
         except httptools.HttpParserError:
             self.send_400_response("Invalid HTTP request received.")
+            return
+        if self._in_head:
+            self._head_bytes += len(data)
+            if self._head_bytes > MAX_HEAD_BYTES:
+                message = f"the request's line and header fields are over the limit of {MAX_HEAD_BYTES} bytes"
+                self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "header_too_large", message)
 
     def _parse(self, data: memoryview) -> None:
-        """Parses what arrived, and anew, without its offer, each request that offers another protocol.
+        """Parse what arrived, and anew, without its offer, each request that offers another protocol.
 
         llhttp takes what follows such a head for the other protocol, and cannot be told otherwise.
         """
@@ -55,39 +77,49 @@ class HttpProtocol(HttpToolsProtocol):
         return b"\r\n".join([*lines, b"", b""])
 
     def on_headers_complete(self) -> None:
-        """Begins a request, unless it is to be parsed anew."""
+        """Begin a request, unless it is to be parsed anew."""
         if not self.parser.should_upgrade():
+            self._in_head = False
             super().on_headers_complete()
         elif self.parser.get_method() == b"CONNECT":
             raise ValueError("this is no proxy to elsewhere")  # a 400; it would be an upgrade however often parsed
 
     def on_message_complete(self) -> None:
-        """Ends a request, unless it is to be parsed anew."""
+        """End a request, unless it is to be parsed anew."""
         if not self.parser.should_upgrade():
+            self._in_head, self._head_bytes = True, 0
             super().on_message_complete()
 
     def eof_received(self) -> bool:  # type: ignore[override]  # asyncio's may, uvicorn's never does
-        """Keeps the connection of a client that has sent its whole request and waits, until it is answered."""
+        """Keep the connection of a client that has sent its whole request and waits, until it is answered."""
         if self.cycle is None or self.cycle.more_body or self.cycle.response_complete:
             return False
         self.cycle.keep_alive = False
         return True
 
     def on_body(self, body: bytes) -> None:
-        """Takes a piece of the request's body."""
+        """Take a piece of the request's body."""
         super().on_body(body)
         if self.cycle.response_complete:
-            self._discarded_bytes += len(body)
-            if self._discarded_bytes > MAX_DISCARDED_BYTES:
-                self.transport.close()
+            self._discard(len(body))
 
     def send_400_response(self, msg: str) -> None:
-        """Refuses what is not HTTP, and hangs up."""
-        body = error_body("bad_request", msg)
-        status = HTTPStatus.BAD_REQUEST
+        """Refuse what is not HTTP, and hang up."""
+        self._refuse(HTTPStatus.BAD_REQUEST, "bad_request", msg)
+
+    def _refuse(self, status: HTTPStatus, code: str, message: str) -> None:
+        body = error_body(code, message)
         head = (
             f"HTTP/1.1 {status.value} {status.phrase}\r\ncontent-type: application/json\r\n"
             f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
         )
+        self._refused = True
         self.transport.write(head.encode() + body)
-        self.transport.close()
+        with suppress(OSError):  # it has left
+            self.transport.write_eof()
+        self.loop.call_later(LINGER_S, self.transport.close)
+
+    def _discard(self, size: int) -> None:
+        self._discarded_bytes += size
+        if self._discarded_bytes > MAX_DISCARDED_BYTES:
+            self.transport.close()

@@ -10,7 +10,7 @@ from aiohttp.test_utils import unused_port
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from proxy.http import protocol
-from proxy.http.protocol import HttpProtocol
+from proxy.http.protocol import MAX_HEAD_BYTES, HttpProtocol
 
 
 async def refuse_unread(_scope: Scope, _receive: Receive, send: Send) -> None:
@@ -195,3 +195,28 @@ async def test_refused_body_is_not_read_without_end(connection: Connection, monk
     await send_body(connection, 100_000)
     with suppress(ConnectionError):
         assert await connection[0].read() == b""
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [b"X-Field: " + b"x" * 1000, b"x" * 1000 + b": y\r\n", b"\r\n" * 500],
+    ids=["one field", "many fields", "blank lines"],
+)
+async def test_head_without_end_is_refused(connection: Connection, piece: bytes) -> None:
+    reader, writer = connection
+    if piece.strip():
+        writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n")
+    with suppress(ConnectionError):
+        for _ in range(MAX_HEAD_BYTES // len(piece) + 100):
+            writer.write(piece)
+            await writer.drain()
+    head = await reader.readuntil(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 431 ")
+    assert json.loads(await reader.read())["error"]["code"] == "header_too_large"
+
+
+async def test_heads_of_many_requests_do_not_add_up(telling: Connection) -> None:
+    reader, writer = telling
+    for _ in range(5):
+        writer.write(b"GET /a HTTP/1.1\r\nHost: x\r\nX-Long: " + b"x" * (MAX_HEAD_BYTES // 3) + b"\r\n\r\n")
+        assert (await answer(reader)).startswith(b"GET /a")
