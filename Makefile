@@ -11,8 +11,8 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # What is packed and served. A store that `make validate-site` wrote brings the answers of its own calibration.
 MODEL_STORE ?= model_store
 REFERENCE ?= $(firstword $(wildcard $(MODEL_STORE)/reference) reference)
-# What the workers run on. For a GPU the archive has the weights for torch too, and its own model-config.
-DEVICE := $(or $(DEVICE),$(if $(shell command -v nvidia-smi),gpu,cpu))
+# What the workers run on: cpu or gpu. For a GPU the archive has the weights for torch too, and its own model-config.
+DEVICE ?= cpu
 ARTEFACTS := $(MODEL_STORE)/pneumonia.onnx $(MODEL_STORE)/contract.json \
   $(if $(filter gpu,$(DEVICE)),$(MODEL_STORE)/pneumonia.safetensors)
 MODEL_CONFIG := config/model-config$(if $(filter gpu,$(DEVICE)),-gpu).yaml
