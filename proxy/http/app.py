@@ -24,10 +24,13 @@ DESCRIPTION = "Screens chest X-rays for pneumonia. High-recall screening model; 
 JSON = "application/json"
 
 PREDICT_ERRORS = {
+    HTTPStatus.BAD_REQUEST: "The request is not HTTP.",
     HTTPStatus.REQUEST_TIMEOUT: "The film took too long to arrive.",
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "The film is over the size limit.",
     HTTPStatus.UNSUPPORTED_MEDIA_TYPE: "The file is no JPEG, PNG, JPEG 2000 or DICOM file, or the body is compressed.",
     HTTPStatus.UNPROCESSABLE_ENTITY: "There is no film in the body, or it cannot be read.",
+    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE: "The header fields are over the size limit.",
+    HTTPStatus.INTERNAL_SERVER_ERROR: "The service failed.",
     HTTPStatus.BAD_GATEWAY: "The model failed on this film.",
     HTTPStatus.SERVICE_UNAVAILABLE: "No prediction can be had now; `Retry-After` says when to try again, in seconds.",
 }

@@ -1,11 +1,13 @@
 """No figure in the README is typed by hand: each is one of the committed report's."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 
 from handler.contract import ModelContract
+from proxy.http.app import PREDICT_ERRORS
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -13,8 +15,8 @@ CONTRACT = ModelContract.load(ROOT / "model_store" / "contract.json")
 CROSSFIT = json.loads((ROOT / "model_store" / "report" / "crossfit.json").read_text(encoding="utf-8"))
 
 
-def cell(told: dict[str, float]) -> str:
-    return f"{told['value']:.3f} [{told['low']:.3f}, {told['high']:.3f}]"
+def cell(rate: dict[str, float]) -> str:
+    return f"{rate['value']:.3f} [{rate['low']:.3f}, {rate['high']:.3f}]"
 
 
 @pytest.mark.parametrize("point", CONTRACT.operating_points, ids=lambda point: point.name)
@@ -29,3 +31,8 @@ def test_readmes_operating_points_are_the_reports(point: object) -> None:
 def test_readmes_overall_measures_are_the_reports() -> None:
     assert f"ROC-AUC {cell(CROSSFIT['roc_auc'])}, expected calibration error {cell(CROSSFIT['ece'])}" in README
     assert f"{CROSSFIT['n']} held-out films of {CROSSFIT['patients']} patients" in README
+
+
+@pytest.mark.parametrize("status", PREDICT_ERRORS)
+def test_readme_has_every_error_of_the_api(status: int) -> None:
+    assert re.search(rf"^\| {int(status)}[ ,|]", README, re.MULTILINE)
