@@ -17,7 +17,7 @@ from bench.cli import add_common, run
 from bench.closed_loop import Wrk
 from bench.contender import Contender
 from bench.errors import InputError
-from bench.films import find_films
+from bench.films import load_films
 from bench.findings import Findings
 from bench.plan import FULL, QUICK, SMALLEST
 from bench.processes import pin
@@ -38,7 +38,7 @@ def measure(args: argparse.Namespace) -> None:
     Raises:
         InputError: no films, an unknown contender, or no load generator.
     """
-    films = find_films(args.films)
+    films = load_films(args.films)
     contenders = chosen(args.contenders)
     wrk = Wrk.find()
     cores = pin(args.cores)

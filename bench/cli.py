@@ -7,7 +7,6 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from bench.contenders.scoring import ROOT
 from bench.errors import BenchError
 from bench.processes import adopt_orphans
 
@@ -36,7 +35,9 @@ def run(command: Callable[[argparse.Namespace], None], args: argparse.Namespace)
 
 def add_common(parser: argparse.ArgumentParser, *, out: Path) -> None:
     """Add the films, the results' folder and the cores."""
-    parser.add_argument("--films", type=Path, default=ROOT / "reference", help="folder of JPEG or PNG films")
+    parser.add_argument(
+        "--films", type=Path, help="folder of JPEG or PNG films; default: films made of the reference films"
+    )
     parser.add_argument("--out", type=Path, default=out, help="folder for results and plots")
     parser.add_argument("--cores", type=_cores, default=2, help="that everything shares, and workers of each contender")
 

@@ -21,7 +21,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian
 
 from bench.cli import run
-from bench.films import BenchFilm, find_films
+from bench.films import BenchFilm, load_films
 from handler.formats.registry import open_film
 from handler.imaging import INPUT_SIZE, decode
 
@@ -30,7 +30,7 @@ DICOM_SIZE = (3000, 2000)
 
 def main(args: argparse.Namespace) -> None:
     """Measure, and print the figures."""
-    films = find_films(args.films)
+    films = load_films(args.films)
     ours, pillow = in_turn((decode, pillow_draft), [film.data for film in films], rounds=args.rounds)
     jpeg, dicom = large_film(films)
     large_jpeg, large_dicom = (in_turn((decode,), [data], rounds=10 * args.rounds)[0] for data in (jpeg, dicom))

@@ -28,7 +28,7 @@ from bench.cli import add_common, run
 from bench.closed_loop import Wrk
 from bench.contender import Live, live
 from bench.errors import InputError, LoadError
-from bench.films import BenchFilm, find_films, write_bodies
+from bench.films import BenchFilm, load_films, write_bodies
 from bench.load import Load
 from bench.plan import LOAD
 from bench.plots import BLACK, COLOURS, DPI, clean
@@ -161,7 +161,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     Raises:
         BenchError: the service does not start, or the load generator or the timing in process fails.
     """
-    films = find_films(args.films)
+    films = load_films(args.films)
     wrk = Wrk.find()
     cores = pin(args.cores)
     told_machine = machine.describe(cores=cores, generator=wrk.version, peers_python=PEERS_PYTHON)
