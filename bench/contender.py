@@ -1,6 +1,5 @@
 """What a contender is: how it is started, what it is sent, and how its answers are read."""
 
-import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -9,23 +8,17 @@ from http import HTTPStatus
 from pathlib import Path
 from time import monotonic, sleep
 
-import numpy as np
 import requests
 
 from bench.errors import ContenderError
 from bench.films import BenchFilm, body, content_type
 from bench.processes import free_ports, memory_mb, started, tail
-from handler.contract import Calibration
-from handler.screening import probabilities
 
 PORTS = 8
 
 START_TIMEOUT_S = 90.0
 POLL_S = 0.03
 ANSWER_TIMEOUT_S = 10.0
-
-ALMOST_CERTAIN = 1e-7
-"""A softmax in float32 cannot tell a probability from 1 any closer."""
 
 Command = tuple[Sequence[str], Mapping[str, str]]
 """A command line, and what it adds to the environment."""
@@ -174,24 +167,6 @@ def _first_answer(up: Live, url: str, *, deadline: float, dead: Callable[[], boo
             sleep(POLL_S)
         else:
             return
-
-
-def p_pneumonia(answer: Mapping[str, object], calibration: Calibration) -> float:
-    """Return p_pneumonia, 0 to 1, of whatever a contender answers.
-
-    A softmax, in `score` or as TorchServe's classifier has it under the label, is calibrated as the service does.
-
-    Raises:
-        ContenderError: the answer has neither.
-    """
-    if isinstance(p := answer.get("p_pneumonia"), int | float):
-        return float(p)
-    score = answer.get("score", answer.get("PNEUMONIA"))
-    if not isinstance(score, int | float):
-        raise ContenderError(f"an answer without a probability: {json.dumps(dict(answer))[:300]}")
-    score = min(max(float(score), ALMOST_CERTAIN), 1 - ALMOST_CERTAIN)
-    logits = np.log([[1 - score, score]])  # (1, 2), up to what both have in common
-    return float(probabilities(logits, calibration)[0])
 
 
 def python_module(module: str, *arguments: object, python: Path = Path(sys.executable)) -> list[str]:

@@ -1,7 +1,7 @@
 """The measuring itself: round by round, each contender started, checked, warmed up, timed and ended."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -50,7 +50,7 @@ class Session:
     def run(self) -> None:
         """Measure everything that the plan has."""
         scorer = Scorer()
-        expected = {film.name: float(scorer.score(film.data)["p_pneumonia"]) for film in self.films}
+        expected = [float(scorer.score(film.data)["p_pneumonia"]) for film in self.films]
         for number in range(1, self.plan.rounds + 1):
             logger.info("round %d of %d", number, self.plan.rounds)
             if self.with_bare:
@@ -64,7 +64,7 @@ class Session:
         if ours is not None:
             self._other_numbers_of_workers(ours)
 
-    def _contend(self, contender: Contender, number: int, scorer: Scorer, expected: Mapping[str, float]) -> None:
+    def _contend(self, contender: Contender, number: int, scorer: Scorer, expected: Sequence[float]) -> None:
         try:
             with self._live(contender, self.workers) as up:
                 check(up, self.films, expected, scorer.contract)

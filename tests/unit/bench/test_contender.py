@@ -10,10 +10,9 @@ import pytest
 
 from bench import contender as module
 from bench.agreement import check
-from bench.contender import Command, Contender, Live, Place, live, p_pneumonia
+from bench.contender import Command, Contender, Live, Place, live
 from bench.errors import ContenderError
 from bench.films import BenchFilm
-from handler.contract import Calibration
 from tests.models import contract
 
 SERVER = """
@@ -32,11 +31,11 @@ http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
 FILM = BenchFilm("film.jpeg", b"a film")
 
 
-def stub(answer: str = '{"p_pneumonia": 0.9}', status: int = 200, *, same_engine: bool = True) -> Contender:
+def stub(answer: str = '{"p_pneumonia": 0.9}', status: int = 200) -> Contender:
     def commands(place: Place) -> Sequence[Command]:
         return [([sys.executable, "-c", SERVER, str(place.port), answer, str(status)], {})]
 
-    return Contender(name="stub", title="a stub", commands=commands, same_engine=same_engine)
+    return Contender(name="stub", title="a stub", commands=commands)
 
 
 def started(contender: Contender, folder: Path) -> AbstractContextManager[Live]:
@@ -87,38 +86,8 @@ def test_contender_that_refuses_every_film_is_told(tmp_path: Path, monkeypatch: 
         pass
 
 
-@pytest.mark.parametrize(
-    ("same_engine", "p_expected", "agrees"),
-    [(True, 0.9, True), (True, 0.885, True), (True, 0.87, False), (False, 0.83, True), (False, 0.75, False)],
-)
-def test_contender_is_checked_against_the_bare_loop(
-    tmp_path: Path, same_engine: bool, p_expected: float, agrees: bool
-) -> None:
-    with started(stub(same_engine=same_engine), tmp_path) as up:
-        if agrees:
-            check(up, [FILM], {"film.jpeg": p_expected}, contract())
-        else:
-            with pytest.raises(ContenderError, match="the bare loop says"):
-                check(up, [FILM], {"film.jpeg": p_expected}, contract())
-
-
-CALIBRATION = Calibration(temperature=2.0, bias=1.0)
-
-
-def test_calibrated_answer_is_taken_as_it_is() -> None:
-    assert p_pneumonia({"p_pneumonia": 0.25}, CALIBRATION) == 0.25
-
-
-@pytest.mark.parametrize("answer", [{"score": 0.5}, {"NORMAL": 0.5, "PNEUMONIA": 0.5}])
-def test_softmax_is_calibrated_as_the_service_does(answer: dict[str, float]) -> None:
-    assert p_pneumonia(answer, CALIBRATION) == pytest.approx(0.7310586)
-
-
-@pytest.mark.parametrize(("score", "p_expected"), [(0.0, 0.0), (1.0, 1.0)])
-def test_certain_softmax_stays_finite(score: float, p_expected: float) -> None:
-    assert p_pneumonia({"score": score}, CALIBRATION) == pytest.approx(p_expected, abs=0.01)
-
-
-def test_answer_without_a_probability_is_refused() -> None:
-    with pytest.raises(ContenderError, match="without a probability"):
-        p_pneumonia({"prediction": "NORMAL"}, CALIBRATION)
+def test_contender_with_other_results_is_refused(tmp_path: Path) -> None:
+    with started(stub(), tmp_path) as up:
+        check(up, [FILM, FILM], [0.9, 0.91], contract())
+        with pytest.raises(ContenderError, match="its results are not the bare loop's: 2 of 2 decisions differ"):
+            check(up, [FILM, FILM], [0.1, 0.1], contract())
