@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from urllib3 import encode_multipart_formdata
 
 from bench.contenders.scoring import ROOT
 from bench.errors import InputError
@@ -116,18 +117,10 @@ def megapixels(film: BenchFilm) -> float:
 
 
 def body(film: BenchFilm, field: str | None) -> bytes:
-    """Return the request body: a form with the film in `field`, or the film itself where `field` is None.
-
-    Source: RFC 7578, section 4
-    """
+    """Return the request body: a form with the film in `field`, or the film itself where `field` is None."""
     if field is None:
         return film.data
-    head = (
-        f"--{BOUNDARY}\r\n"
-        f'Content-Disposition: form-data; name="{field}"; filename="{film.name}"\r\n'
-        f"Content-Type: {'image/png' if film.name.lower().endswith('.png') else 'image/jpeg'}\r\n\r\n"
-    )
-    return head.encode() + film.data + f"\r\n--{BOUNDARY}--\r\n".encode()
+    return encode_multipart_formdata({field: (film.name, film.data)}, BOUNDARY)[0]
 
 
 def content_type(field: str | None) -> str:

@@ -1,30 +1,25 @@
-"""Scaling laws: what a film costs over its size, and what throughput becomes over concurrency."""
+"""Scaling laws: the cost of a film over its size, and throughput over concurrency."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from statistics import median
 from typing import Any
 
 import numpy as np
 from scipy.optimize import nnls
 
-from bench.measures import Run
-from bench.plan import LOAD
+from bench.results import Results, Run, median_of, select
 from bench.roster import BARE, OURS
+from bench.schedule import LOAD
 
-COSTS = ("bare_ms", "alone_ms", "loaded_core_ms")
-"""Of a film: in the bare loop, through the proxy with nothing else there, and in core time under load."""
+COSTS = {
+    "bare_ms": "bare loop (ms)",
+    "lone_ms": "through the proxy, concurrency 1 (ms)",
+    "loaded_core_ms": f"through the proxy, concurrency {LOAD} (ms of a core)",
+}
+"""Of a film, with their titles."""
 
-POINTS_OF_A_LINE = 2
-POINTS_OF_THE_LAW = 3
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Line:
-    """Cost of a film over its size: fixed_ms + ms_per_megapixel * megapixels."""
-
-    fixed_ms: float
-    ms_per_megapixel: float
+LINE_POINTS = 2
+LAW_POINTS = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +34,7 @@ class UniversalLaw:
     contention: float
     """The share of the work that queues for something single; its inverse bounds the speed-up."""
     coherency: float
-    """What each client costs every other; above 0, throughput falls again beyond a peak."""
+    """The cost of each client to every other; above 0, throughput falls again beyond a peak."""
 
     def throughput(self, concurrency: float) -> float:
         """Return films a second."""
@@ -47,12 +42,12 @@ class UniversalLaw:
         return self.rate_per_s * concurrency / (1 + self.contention * others + self.coherency * concurrency * others)
 
 
-def line(megapixels: Sequence[float], cost_ms: Sequence[float]) -> Line | None:
+def line(megapixels: Sequence[float], cost_ms: Sequence[float]) -> dict[str, float] | None:
     """Fit the cost of a film over its size by least squares; None of fewer than two sizes."""
-    if len(set(megapixels)) < POINTS_OF_A_LINE:
+    if len(set(megapixels)) < LINE_POINTS:
         return None
     slope, fixed = np.polyfit(megapixels, cost_ms, 1)
-    return Line(fixed_ms=float(fixed), ms_per_megapixel=float(slope))
+    return {"fixed_ms": float(fixed), "ms_per_megapixel": float(slope)}
 
 
 def universal_law(concurrencies: Sequence[int], films_per_s: Sequence[float]) -> UniversalLaw | None:
@@ -60,7 +55,7 @@ def universal_law(concurrencies: Sequence[int], films_per_s: Sequence[float]) ->
 
     It is linear in N / X(N), where every concurrency counts alike relative to its throughput.
     """
-    if len(set(concurrencies)) < POINTS_OF_THE_LAW or min(films_per_s) <= 0:
+    if len(set(concurrencies)) < LAW_POINTS or min(films_per_s) <= 0:
         return None
     clients = np.asarray(concurrencies, dtype=float)
     seconds = clients / np.asarray(films_per_s)  # (points,), N / X(N)
@@ -71,61 +66,45 @@ def universal_law(concurrencies: Sequence[int], films_per_s: Sequence[float]) ->
     return UniversalLaw(rate_per_s=float(1 / one), contention=float(contention / one), coherency=float(coherency / one))
 
 
-def by_size(runs: Sequence[Run], megapixels_of: dict[int, float], *, workers: int) -> dict[str, Any]:
-    """Return the cost of a film over its size, and the lines through it: one process alone, and through the proxy.
-
-    Args:
-        runs: those with films made to a width.
-        megapixels_of: the films' mean size by their width.
-        workers: cores, whose time a film under load is reckoned in.
-    """
-    sized = [run for run in runs if run.width_px is not None]
-    rows = []
-    for width in sorted({run.width_px for run in sized if run.width_px is not None}):
-        here = [run for run in sized if run.width_px == width]
-        loaded = [run.timing for run in here if (run.contender, run.concurrency) == (OURS, LOAD)]
-        rows.append(
-            {
-                "width_px": width,
-                "megapixels": megapixels_of[width],
-                "bare_ms": _lone_ms(here, BARE),
-                "alone_ms": _lone_ms(here, OURS),
-                "loaded_core_ms": _core_ms([timing.films_per_s for timing in loaded], workers),
-            }
-        )
-    fits = {name: _line_of(rows, name) for name in COSTS}
-    return {"rows": rows, "lines": {name: fit and asdict(fit) for name, fit in fits.items()}}
-
-
-def _lone_ms(runs: Sequence[Run], name: str) -> float | None:
-    """Return the median time of a film that is the only one."""
-    known = [run.timing.p50_ms for run in runs if (run.contender, run.concurrency) == (name, 1)]
-    return median(known) if known else None
-
-
-def _core_ms(films_per_s: Sequence[float], workers: int) -> float | None:
-    """Return the milliseconds of a core that a film takes."""
-    rate = median(films_per_s) if films_per_s else 0.0
-    return 1000 * workers / rate if rate else None
-
-
-def _line_of(rows: Sequence[Mapping[str, Any]], name: str) -> Line | None:
-    known = [(row["megapixels"], row[name]) for row in rows if row[name] is not None]
-    return line([size for size, _ in known], [cost for _, cost in known])
-
-
-def by_concurrency(runs: Sequence[Run], *, workers: int) -> dict[str, Any]:
-    """Return this service's throughput over concurrency (median over the rounds), and the law through it."""
-    mine = (OURS, "closed", workers, None)
-    closed = [run for run in runs if (run.contender, run.kind, run.workers, run.width_px) == mine and run.timing.valid]
-    concurrencies = sorted({run.concurrency for run in closed})
-    rates = [
-        median(run.timing.films_per_s for run in closed if run.concurrency == concurrency)
-        for concurrency in concurrencies
-    ]
-    law = universal_law(concurrencies, rates) if rates else None
+def by_size(results: Results) -> dict[str, Any]:
+    """Return the costs of a film over its size, and the lines through them."""
     rows = [
-        {"concurrency": concurrency, "films_per_s": rate, "core_ms": _core_ms([rate], workers)}
-        for concurrency, rate in zip(concurrencies, rates, strict=True)
+        {"width_px": width_px, "megapixels": size, **_costs(select(results.runs, width_px=width_px), results.workers)}
+        for width_px, size in sorted(results.megapixels.items())
+    ]
+    return {"rows": rows, "lines": {name: _line_of(rows, name) for name in COSTS}}
+
+
+def _costs(runs: Sequence[Run], workers: int) -> dict[str, float | None]:
+    loaded = median_of(select(runs, contender=OURS, concurrency=LOAD), "films_per_s")
+    return {
+        "bare_ms": median_of(select(runs, contender=BARE, concurrency=1), "p50_ms"),
+        "lone_ms": median_of(select(runs, contender=OURS, concurrency=1), "p50_ms"),
+        "loaded_core_ms": _core_ms(loaded, workers),
+    }
+
+
+def _core_ms(films_per_s: float | None, workers: int) -> float | None:
+    """Return the milliseconds of a core that a film takes."""
+    return 1000 * workers / films_per_s if films_per_s else None
+
+
+def _line_of(rows: Sequence[Mapping[str, Any]], name: str) -> dict[str, float] | None:
+    known = [row for row in rows if row[name] is not None]
+    return line([row["megapixels"] for row in known], [row[name] for row in known])
+
+
+def by_concurrency(results: Results) -> dict[str, Any]:
+    """Return this service's throughput over concurrency (median over the rounds), and the law through it."""
+    closed = select(results.runs, contender=OURS, kind="closed", workers=results.workers, width_px=None)
+    closed = [run for run in closed if run.timing.valid]
+    rates = {
+        concurrency: median_of(select(closed, concurrency=concurrency), "films_per_s") or 0.0
+        for concurrency in sorted({run.concurrency for run in closed})
+    }
+    law = universal_law(list(rates), list(rates.values()))
+    rows = [
+        {"concurrency": concurrency, "films_per_s": rate, "core_ms": _core_ms(rate, results.workers)}
+        for concurrency, rate in rates.items()
     ]
     return {"rows": rows, "universal_law": law and asdict(law)}

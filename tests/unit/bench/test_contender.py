@@ -8,11 +8,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from bench import contender as module
 from bench.agreement import check
-from bench.contender import Command, Contender, Live, Place, live
+from bench.contender import Contender, Live, Place, live
 from bench.errors import ContenderError
 from bench.films import BenchFilm
+from bench.processes import Command
 from tests.models import contract
 
 SERVER = """
@@ -38,34 +38,20 @@ def stub(answer: str = '{"p_pneumonia": 0.9}', status: int = 200) -> Contender:
     return Contender(name="stub", title="a stub", commands=commands)
 
 
-def started(contender: Contender, folder: Path) -> AbstractContextManager[Live]:
-    return live(contender, folder=folder / "place", workers=1, peers_python=Path("/none/python"), film=FILM)
+def started(contender: Contender, folder: Path, timeout_s: float = 20.0) -> AbstractContextManager[Live]:
+    return live(contender, folder=folder / "place", workers=1, film=FILM, timeout_s=timeout_s)
 
 
 def test_contender_answers_and_is_ended(tmp_path: Path) -> None:
     before = set(psutil.Process().children())
-    with started(stub(), tmp_path) as up:
-        assert up.ask(FILM, up.urls[0]) == {"p_pneumonia": 0.9}
-        assert up.start_s > 0
-        assert up.memory() > 1
+    with started(stub(), tmp_path) as running:
+        assert running.ask(FILM, running.urls[0]) == {"p_pneumonia": 0.9}
+        assert running.start_s > 0
+        assert running.memory() > 1
     assert set(psutil.Process().children()) == before
 
 
-def test_settling_waits_until_the_backlog_is_worked_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with started(stub(), tmp_path) as up:
-        refusals = iter([ContenderError("503"), ContenderError("503")])
-
-        def ask(_: module.Live, film: BenchFilm, url: str) -> dict[str, object]:
-            if refusal := next(refusals, None):
-                raise refusal
-            return {"film": film.name, "url": url}
-
-        monkeypatch.setattr(module.Live, "ask", ask)
-        up.settle()
-        assert next(refusals, None) is None
-
-
-def test_contender_that_ends_at_once_is_told_with_its_last_words(tmp_path: Path) -> None:
+def test_contender_that_ends_at_once_is_reported_with_its_last_output(tmp_path: Path) -> None:
     def commands(_: Place) -> Sequence[Command]:
         return [([sys.executable, "-c", "raise SystemExit('no such model')"], {})]
 
@@ -74,20 +60,19 @@ def test_contender_that_ends_at_once_is_told_with_its_last_words(tmp_path: Path)
         pass
 
 
-def test_contender_that_is_not_installed_is_told(tmp_path: Path) -> None:
-    missing = Contender(name="peer", title="a peer", commands=lambda place: [([str(place.peers_python)], {})])
+def test_contender_that_is_not_installed_is_reported(tmp_path: Path) -> None:
+    missing = Contender(name="peer", title="a peer", commands=lambda _: [(["/none/python"], {})])
     with pytest.raises(ContenderError, match="not installed: there is no /none/python"), started(missing, tmp_path):
         pass
 
 
-def test_contender_that_refuses_every_film_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "START_TIMEOUT_S", 1.0)
-    with pytest.raises(ContenderError, match="422"), started(stub("no", 422), tmp_path):
+def test_contender_that_refuses_every_film_is_reported(tmp_path: Path) -> None:
+    with pytest.raises(ContenderError, match="422"), started(stub("no", 422), tmp_path, 1.0):
         pass
 
 
 def test_contender_with_other_results_is_refused(tmp_path: Path) -> None:
-    with started(stub(), tmp_path) as up:
-        check(up, [FILM, FILM], [0.9, 0.91], contract())
+    with started(stub(), tmp_path) as running:
+        check(running, [FILM, FILM], [0.9, 0.91], contract())
         with pytest.raises(ContenderError, match="its results are not the bare loop's: 2 of 2 decisions differ"):
-            check(up, [FILM, FILM], [0.1, 0.1], contract())
+            check(running, [FILM, FILM], [0.1, 0.1], contract())

@@ -1,0 +1,69 @@
+"""What a benchmark has measured."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from statistics import median
+from typing import Any, Literal
+
+from bench.load import Timing
+from bench.schedule import Schedule
+
+Kind = Literal["bare", "closed", "open", "open_poisson"]
+"""`closed`: clients that each wait for their answer; `open`: evenly spaced arrivals at a rate; `open_poisson`: random
+arrivals at that rate; `bare`: the loop without a server."""
+
+EXTRA_ROUND = 0
+"""Of runs that belong to no round: other numbers of workers, films of other sizes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One timed load."""
+
+    contender: str
+    kind: Kind
+    round: int
+    concurrency: int
+    """Clients, or processes of the bare loop; 0 of an open loop."""
+    workers: int
+    width_px: int | None = None
+    """The width that films were made in; None for the films as they are."""
+    rate_per_s: float | None = None
+    """Arrivals, of an open loop."""
+    timing: Timing
+
+    def row(self) -> dict[str, object]:
+        """Return the run's entry of `results.json`, rounded to what a benchmark can know."""
+        row = asdict(self)
+        row |= {**row.pop("timing"), "films_per_s": self.timing.films_per_s}
+        return {name: round(value, 3) if isinstance(value, float) else value for name, value in row.items()}
+
+
+@dataclass(slots=True, kw_only=True)
+class Results:
+    """Everything that a benchmark has measured."""
+
+    schedule: Schedule
+    films: int
+    """Sent in turn."""
+    workers: int
+    """Of every contender: one a core."""
+    machine: dict[str, Any]
+    runs: list[Run] = field(default_factory=list)
+    left_out: dict[str, str] = field(default_factory=dict)
+    """Contenders that are not timed, and why."""
+    memory_mb: list[float] = field(default_factory=list)
+    """Of this service, a value a round."""
+    start_s: list[float] = field(default_factory=list)
+    megapixels: dict[int, float] = field(default_factory=dict)
+    """Mean size of films by the width that they were made in."""
+
+
+def select(runs: Sequence[Run], **values: object) -> list[Run]:
+    """Return the runs that have these values, such as `contender="bare", concurrency=1`."""
+    return [run for run in runs if all(getattr(run, name) == value for name, value in values.items())]
+
+
+def median_of(runs: Sequence[Run], measure: str) -> float | None:
+    """Return the median of a field of `Timing` over runs; None of no run."""
+    return median(getattr(run.timing, measure) for run in runs) if runs else None
