@@ -12,10 +12,11 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench import plots, ratios, report
+from bench import plots, report
 from bench.cli import add_common, prepare, run
 from bench.contender import Contender
 from bench.errors import InputError
+from bench.figures import figures
 from bench.results import Results
 from bench.roster import CONTENDERS, TITLES
 from bench.schedule import FULL, QUICK, SMALLEST
@@ -64,7 +65,7 @@ def write(results: Results, out: Path) -> None:
     (out / "results.md").write_text(report.page(results), encoding="utf-8")
     for plot in (plots.concurrency, plots.workers, plots.scaling):
         plot(results, out / f"{plot.__name__}.png")
-    for name, spread in ratios.figures(results).items():
+    for name, spread in figures(results).items():
         logger.info("%-20s %s", name, "not measured" if spread is None else f"{spread.median:.2f}")
     logger.info("written to %s", out)
 

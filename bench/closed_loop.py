@@ -18,7 +18,8 @@ import numpy as np
 
 from bench.contenders.scoring import ROOT
 from bench.errors import InputError, LoadError
-from bench.load import Load, Timing
+from bench.films import Load
+from bench.results import Timing
 
 SCRIPT = Path(__file__).with_suffix(".lua")
 

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from pathlib import Path
 from time import monotonic, sleep
@@ -12,7 +12,7 @@ import requests
 
 from bench.contenders.scoring import ROOT
 from bench.errors import ContenderError
-from bench.films import BenchFilm, body, content_type
+from bench.films import BenchFilm, Load, body, content_type, write_bodies
 from bench.processes import Command, free_ports, memory_mb, started, tail
 
 PEERS_PYTHON = ROOT / ".venv-bench" / "bin" / "python"
@@ -35,16 +35,6 @@ class Place:
     ports: Sequence[int]
     workers: int
 
-    @property
-    def port(self) -> int:
-        """Return the first port: where a contender that needs only one listens."""
-        return self.ports[0]
-
-
-def first_port(place: Place) -> list[str]:
-    """Return the addresses of a contender that listens on one port."""
-    return [f"http://127.0.0.1:{place.port}/predict"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contender:
@@ -54,7 +44,7 @@ class Contender:
     title: str
     """In tables and plots."""
     commands: Callable[[Place], Sequence[Command]]
-    urls: Callable[[Place], list[str]] = first_port
+    urls: Callable[[Place], list[str]] = lambda place: [f"http://127.0.0.1:{place.ports[0]}/predict"]
     headers: Callable[[Place], Mapping[str, str]] = lambda _: {}
     """Called until it has answered: TorchServe makes its tokens when it starts."""
     form_field: str | None = "file"
@@ -95,7 +85,19 @@ class Live:
             raise ContenderError(f"{self.contender.name}: no answer to {film.name} ({type(exc).__name__})") from exc
         raise ContenderError(f"{self.contender.name}: {response.status_code} for {film.name}: {response.text[:300]}")
 
-    def await_answers(self, film: BenchFilm, *, timeout_s: float, ended: Callable[[], bool] = lambda: False) -> None:
+    def as_contender(self, other: Contender) -> "Live":
+        """Return the same processes as another contender that is served by the same commands."""
+        headers = {"Content-Type": content_type(other.form_field), **other.headers(self.place)}
+        return replace(self, contender=other, urls=other.urls(self.place), headers=headers)
+
+    def load(self, films: Sequence[BenchFilm], folder: Path) -> Load:
+        """Return the load of these films; their bodies are written to a new folder."""
+        bodies = write_bodies(films, self.contender.form_field, folder)
+        return Load(urls=self.urls, headers=self.headers, bodies=bodies)
+
+    def await_answers(
+        self, film: BenchFilm, *, timeout_s: float = ANSWER_TIMEOUT_S, ended: Callable[[], bool] = lambda: False
+    ) -> None:
         """Wait until every address answers a film: it has started, or the backlog of the last load is worked off.
 
         Raises:

@@ -10,7 +10,7 @@ import io
 import json
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from statistics import median
 
@@ -21,6 +21,7 @@ from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittle
 
 from bench.cli import run
 from bench.films import load_films
+from bench.stages import Part, mean_ms
 from handler.imaging import INPUT_SIZE, decode
 
 LARGE_SIZE = (3000, 2000)
@@ -29,16 +30,18 @@ LARGE_SIZE = (3000, 2000)
 def main(args: argparse.Namespace) -> None:
     """Measure, and print the figures."""
     films = [film.data for film in load_films(args.films)]
-    ours, pillow = mean_ms((decode, pillow_draft), films, rounds=args.rounds)
-    jpeg, dicom = (mean_ms((decode,), [large], rounds=10 * args.rounds)[0] for large in large_files(films[0]))
+    jpeg, dicom = large_files(films[0])
+    small = {"decode": lambda n: decode(films[n]), "pillow": lambda n: pillow_draft(films[n])}
+    large = {"jpeg": lambda _: decode(jpeg), "dicom": lambda _: decode(dicom)}
+    ms = {**median_ms(small, len(films), rounds=args.rounds), **median_ms(large, 10, rounds=args.rounds)}
     figures = {
         "films": len(films),
-        "decode_ms": round(ours, 3),
-        "pillow_draft_ms": round(pillow, 3),
-        "ratio": round(ours / pillow, 3),
-        "jpeg_6_megapixels_ms": round(jpeg, 3),
-        "dicom_6_megapixels_ms": round(dicom, 3),
-        "dicom_ratio": round(dicom / jpeg, 3),
+        "decode_ms": ms["decode"],
+        "pillow_draft_ms": ms["pillow"],
+        "ratio": round(ms["decode"] / ms["pillow"], 3),
+        "jpeg_6_megapixels_ms": ms["jpeg"],
+        "dicom_6_megapixels_ms": ms["dicom"],
+        "dicom_ratio": round(ms["dicom"] / ms["jpeg"], 3),
     }
     text = json.dumps(figures, indent=2) + "\n"
     sys.stdout.write(text)
@@ -46,23 +49,17 @@ def main(args: argparse.Namespace) -> None:
         args.json.write_text(text, encoding="utf-8")
 
 
+def median_ms(decoders: Mapping[str, Part], films: int, *, rounds: int) -> dict[str, float]:
+    """Return the median, over the rounds, of each decoder's mean milliseconds a film; the first round warms up."""
+    times = [mean_ms(decoders, films=films, seconds=0, clock=time.process_time) for _ in range(rounds + 1)]
+    return {name: round(median(one[name] for one in times[1:]), 3) for name in decoders}
+
+
 def pillow_draft(data: bytes) -> None:
     """Decode a JPEG at the least scale of Pillow's that leaves 224 pixels, and squash it."""
     image = Image.open(io.BytesIO(data))
     image.draft(None, INPUT_SIZE)
     np.asarray(image.convert("L").resize(INPUT_SIZE, Image.Resampling.BICUBIC))
-
-
-def mean_ms(decoders: Sequence[Callable[[bytes], object]], films: Sequence[bytes], *, rounds: int) -> list[float]:
-    """Return the median, over the rounds, of each decoder's mean milliseconds a film; the first round warms up."""
-    took_s = np.zeros((rounds + 1, len(decoders)))
-    for of_round in took_s:
-        for data in films:
-            for index, decoder in enumerate(decoders):
-                began = time.process_time()
-                decoder(data)
-                of_round[index] += time.process_time() - began
-    return [1000 * median(times) / len(films) for times in took_s[1:].T]
 
 
 def large_files(film: bytes) -> tuple[bytes, bytes]:

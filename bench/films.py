@@ -1,7 +1,7 @@
 """The films that are sent, and the bodies that carry them."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -114,6 +114,17 @@ def megapixels(film: BenchFilm) -> float:
     """Return how many million pixels the film has."""
     width, height = Image.open(io.BytesIO(film.data)).size
     return width * height / 1e6
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Load:
+    """Films for one contender."""
+
+    urls: Sequence[str]
+    """All its addresses; clients, or films, are shared evenly among them."""
+    headers: Mapping[str, str]
+    bodies: Sequence[Path]
+    """Request bodies as files, sent in turn as they are."""
 
 
 def body(film: BenchFilm, field: str | None) -> bytes:

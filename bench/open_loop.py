@@ -16,7 +16,8 @@ from itertools import cycle
 import aiohttp
 import uvloop
 
-from bench.load import Load, Timing
+from bench.films import Load
+from bench.results import Timing
 
 DRAIN_S = 20.0
 """How long answers may still take when the last film has been sent; later ones count as errors."""

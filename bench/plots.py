@@ -10,10 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
+from bench.figures import COSTS, UniversalLaw, by_concurrency, by_size
 from bench.report import MEASURES
 from bench.results import Results, Run, median_of, select
 from bench.roster import BARE, OURS, TITLES
-from bench.scaling import COSTS, UniversalLaw, by_concurrency, by_size
 
 COLOURS = ("#D55E00", "#E69F00", "#0072B2", "#56B4E9", "#009E73", "#CC79A7", "#999933", "#777777")
 """Okabe and Ito's, with two more, distinct with any colour vision."""

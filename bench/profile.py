@@ -23,10 +23,8 @@ from bench import plots, stages
 from bench.cli import Setting, add_common, prepare, run
 from bench.contender import ANSWER_TIMEOUT_S, Live, live
 from bench.errors import InputError, LoadError
-from bench.films import BenchFilm, write_bodies
-from bench.load import Load
 from bench.report import number, table
-from bench.roster import CONTENDERS, OURS, direct, metrics_url
+from bench.roster import CONTENDERS, OURS, STRAIGHT, metrics_url
 from bench.schedule import LOAD
 
 logger = logging.getLogger("bench")
@@ -91,7 +89,7 @@ def _profile(args: argparse.Namespace) -> None:
     text = json.dumps(profiles[""], indent=2, allow_nan=False)
     (args.out / "profile.json").write_text(text + "\n", encoding="utf-8")
     (args.out / "profile.md").write_text(page(profiles), encoding="utf-8")
-    plot(profiles, args.out / "profile.png")
+    plots.shares({f"concurrency {name}": ms for name, ms in columns(profiles).items()}, args.out / "profile.png")
     sys.stdout.write(page(profiles))
 
 
@@ -103,44 +101,37 @@ def earlier(path: Path) -> dict[str, Any]:
     """
     try:
         profile: dict[str, Any] = json.loads(path.read_text())
-        for concurrency in CONCURRENCIES:
-            _ = [float(profile["rows_ms"][str(concurrency)][name]) for name in ROWS]
+        columns({"": profile})
     except (OSError, ValueError, LookupError, TypeError) as exc:
         raise InputError(f"{path}: no profile of this kind: {exc!r}") from exc
     return profile
 
 
 def _measure(setting: Setting, seconds: float) -> dict[str, dict[str, float]]:
-    (ours,) = (contender for contender in CONTENDERS if contender.name == OURS)
+    contenders = {contender.name: contender for contender in CONTENDERS}
     trips = {}
     with (
         tempfile.TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True) as folder,
-        live(ours, folder=Path(folder) / "1", workers=setting.cores, film=setting.films[0]) as running,
+        live(contenders[OURS], folder=Path(folder) / "1", workers=setting.cores, film=setting.films[0]) as running,
     ):
-        url, headers = direct(running.place)
-        doors = ((running.urls[0], running.headers, "file"), (url, headers, None))
+        straight = running.as_contender(contenders[STRAIGHT])
         for concurrency in CONCURRENCIES:
             trips[concurrency] = [
-                _trip(running, setting, _load(running, setting.films, *door), concurrency=concurrency, seconds=seconds)
-                for door in doors
+                _trip(way, setting, Path(folder) / f"{name}-{concurrency}", concurrency=concurrency, seconds=seconds)
+                for name, way in (("through", running), ("straight", straight))
             ]
     rows = {}
-    for concurrency, (through, straight) in trips.items():
+    for concurrency, (through, past) in trips.items():
         # Under load every worker is busy at once, and their cores share caches and memory.
         costs = stages.measure(setting.films, seconds, processes=min(concurrency, setting.cores))
-        rows[str(concurrency)] = rows_of(through, straight, costs)
+        rows[str(concurrency)] = rows_of(through, past, costs)
     return rows
 
 
-def _load(running: Live, films: Sequence[BenchFilm], url: str, headers: Mapping[str, str], field: str | None) -> Load:
-    folder = running.place.folder
-    bodies = write_bodies(films, field, folder / f"bodies-{field}")
-    return Load(urls=[url], headers=headers, bodies=bodies)
-
-
-def _trip(running: Live, setting: Setting, load: Load, *, concurrency: int, seconds: float) -> Trip:
+def _trip(running: Live, setting: Setting, folder: Path, *, concurrency: int, seconds: float) -> Trip:
+    load = running.load(setting.films, folder)
     setting.wrk.run(load, concurrency=concurrency, seconds=1)
-    running.await_answers(setting.films[0], timeout_s=ANSWER_TIMEOUT_S)
+    running.await_answers(setting.films[0])
     before = _counters(running)
     timing = setting.wrk.run(load, concurrency=concurrency, seconds=seconds)
     counted = {name: total - before[name] for name, total in _counters(running).items()}
@@ -195,36 +186,30 @@ def rows_of(through: Trip, straight: Trip, costs: Mapping[str, float]) -> dict[s
     return {name: rows[name] for name in ROWS}
 
 
+def columns(profiles: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, float]]:
+    """Return the milliseconds of each row, by its title, for each column; `profiles` are by the ends of their names."""
+    return {
+        f"{concurrency}{end}": {title: profile["rows_ms"][str(concurrency)][name] for name, (title, _) in ROWS.items()}
+        for concurrency in CONCURRENCIES
+        for end, profile in profiles.items()
+    }
+
+
 def page(profiles: Mapping[str, Mapping[str, Any]]) -> str:
-    """Return `profile.md`; `profiles` are by what follows the concurrency in their columns' heads, the new one last."""
-    columns = {
-        f"{concurrency}{suffix} (ms)": profile["rows_ms"][str(concurrency)]
-        for concurrency in CONCURRENCIES
-        for suffix, profile in profiles.items()
-    }
-    rows = [[title, *(number(ms[name], 2) for ms in columns.values()), how] for name, (title, how) in ROWS.items()]
-    sums = [number(sum(ms.values()), 2) for ms in columns.values()]
-    rows.append(["**round trip through the proxy**", *sums, "mean"])
+    """Return `profile.md`."""
+    shown = columns(profiles)
+    rows = [[title, *(number(ms[title], 2) for ms in shown.values()), how] for title, how in ROWS.values()]
+    rows.append(["**round trip through the proxy**", *(number(sum(ms.values()), 2) for ms in shown.values()), "mean"])
     machine = profiles[""]["machine"]
+    setting = f"{machine['cores']} workers, mean. {machine['cpu']}, commit {machine['commit']}."
     busy = " **The machine was busy: the figures are noise.**" if machine["busy"] else ""
-    return (
-        "# Where each millisecond goes\n\n"
-        f"One request at concurrency 1 and {LOAD}, {machine['cores']} workers, mean. {machine['cpu']}, "
-        f"commit {machine['commit']}.{busy}\n\n"
-        + table(["", *columns, "how it is got"], rows)
-        + "\n\nA row that is a difference carries the noise of both its terms, and may fall below 0.\n"
-    )
-
-
-def plot(profiles: Mapping[str, Mapping[str, Any]], path: Path) -> None:
-    """Plot each profile as one bar, with ROWS' titles in the legend."""
-    bars = {
-        f"concurrency {concurrency}{suffix}": {title: ms[name] for name, (title, _) in ROWS.items()}
-        for concurrency in CONCURRENCIES
-        for suffix, profile in profiles.items()
-        for ms in [profile["rows_ms"][str(concurrency)]]
-    }
-    plots.shares(bars, path)
+    parts = [
+        "# Where each millisecond goes",
+        f"One request at concurrency 1 and {LOAD}, {setting}{busy}",
+        table(["", *(f"{name} (ms)" for name in shown), "how it is got"], rows),
+        "A row that is a difference carries the noise of both its terms, and may fall below 0.",
+    ]
+    return "\n\n".join(parts) + "\n"
 
 
 def _parser() -> argparse.ArgumentParser:

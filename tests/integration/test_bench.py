@@ -9,7 +9,7 @@ import pytest
 
 from bench.closed_loop import Wrk
 from bench.errors import InputError
-from bench.ratios import RATIOS
+from bench.figures import RATIOS
 from proxy.settings import Settings
 
 pytestmark = pytest.mark.integration

@@ -1,7 +1,6 @@
 """Runs and results that nobody measured."""
 
-from bench.load import Timing
-from bench.results import Kind, Results, Run
+from bench.results import Kind, Results, Run, Timing
 from bench.schedule import SMALLEST
 
 

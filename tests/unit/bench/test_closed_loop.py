@@ -5,7 +5,7 @@ import pytest
 
 from bench.closed_loop import Wrk, even_shares, merged, options, report
 from bench.errors import InputError, LoadError
-from bench.load import Load
+from bench.films import Load
 
 OUTPUT = """\
 Running 1s test @ http://127.0.0.1:8000/predict

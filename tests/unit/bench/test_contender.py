@@ -33,7 +33,7 @@ FILM = BenchFilm("film.jpeg", b"a film")
 
 def stub(answer: str = '{"p_pneumonia": 0.9}', status: int = 200) -> Contender:
     def commands(place: Place) -> Sequence[Command]:
-        return [([sys.executable, "-c", SERVER, str(place.port), answer, str(status)], {})]
+        return [([sys.executable, "-c", SERVER, str(place.ports[0]), answer, str(status)], {})]
 
     return Contender(name="stub", title="a stub", commands=commands)
 

@@ -7,8 +7,9 @@ from threading import Thread
 
 import pytest
 
-from bench.load import Load, Timing
+from bench.films import Load
 from bench.open_loop import arrivals, run, send_when_due
+from bench.results import Timing
 
 
 class Clock:

@@ -2,10 +2,9 @@ import json
 from pathlib import Path
 
 import pytest
-from PIL import Image
 
 from bench.errors import InputError
-from bench.profile import ROWS, Trip, counters, earlier, main, page, plot, rows_of
+from bench.profile import ROWS, Trip, counters, earlier, main, page, rows_of
 from tests.unit.bench.runs import MACHINE
 
 METRICS = """\
@@ -74,9 +73,3 @@ def test_what_is_no_profile_is_refused(tmp_path: Path, content: str, capsys: pyt
         earlier(path)
     assert main(["--before", str(path), "--out", str(tmp_path / "out")]) == 2
     assert capsys.readouterr().err.startswith(f"error: {path}: no profile")
-
-
-def test_plot_is_drawn(tmp_path: Path) -> None:
-    plot({"": profile()}, tmp_path / "profile.png")
-    with Image.open(tmp_path / "profile.png") as image:
-        assert min(image.size) > 300

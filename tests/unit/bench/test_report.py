@@ -1,6 +1,6 @@
 import json
 
-from bench.ratios import RATIOS
+from bench.figures import RATIOS
 from bench.report import document, page, table
 from tests.unit.bench.runs import MACHINE, results_of, round_of_runs
 

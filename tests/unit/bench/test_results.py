@@ -1,6 +1,6 @@
 import pytest
 
-from bench.load import Timing
+from bench.results import Timing
 
 
 def percentiles(took_ms: list[float]) -> tuple[float, float, float]:
