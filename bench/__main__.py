@@ -27,7 +27,14 @@ logger = logging.getLogger("bench")
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status."""
-    return run(_bench, _parser().parse_args(arguments))
+    parser = argparse.ArgumentParser(prog="python -m bench", description="Measure the service beside others.")
+    add_common(parser, out=Path("out/bench"))
+    parser.add_argument("--contenders", metavar="A,B,C", help=f"only these of {', '.join(TITLES)}")
+    sizes = parser.add_mutually_exclusive_group()
+    for schedule, text in ((QUICK, "five minutes"), (SMALLEST, "only to see that it works")):
+        sizes.add_argument(f"--{schedule.name}", dest="schedule", action="store_const", const=schedule, help=text)
+    parser.set_defaults(schedule=FULL)
+    return run(_bench, parser.parse_args(arguments))
 
 
 def _bench(args: argparse.Namespace) -> None:
@@ -68,17 +75,6 @@ def write(results: Results, out: Path) -> None:
     for name, spread in figures(results).items():
         logger.info("%-20s %s", name, "not measured" if spread is None else f"{spread.median:.2f}")
     logger.info("written to %s", out)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m bench", description="Measure the service beside others.")
-    add_common(parser, out=Path("out/bench"))
-    parser.add_argument("--contenders", metavar="A,B,C", help=f"only these of {', '.join(TITLES)}")
-    sizes = parser.add_mutually_exclusive_group()
-    for schedule, text in ((QUICK, "five minutes"), (SMALLEST, "only to see that it works")):
-        sizes.add_argument(f"--{schedule.name}", dest="schedule", action="store_const", const=schedule, help=text)
-    parser.set_defaults(schedule=FULL)
-    return parser
 
 
 if __name__ == "__main__":

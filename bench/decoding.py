@@ -1,4 +1,4 @@
-"""python -m bench.decoding --films FOLDER [--rounds N] [--json FILE]
+"""python -m bench.decoding --films FOLDER [--json FILE]
 
 Measures the decoding of a film against Pillow's scaled decode and resize, which checks nothing, in turn on one core.
 Prints the median milliseconds a film of processor time, their ratio, and the same of an uncompressed DICOM file of 6
@@ -25,6 +25,7 @@ from bench.stages import Part, mean_ms
 from handler.imaging import INPUT_SIZE, decode
 
 LARGE_SIZE = (3000, 2000)
+ROUNDS = 5
 
 
 def main(args: argparse.Namespace) -> None:
@@ -33,7 +34,7 @@ def main(args: argparse.Namespace) -> None:
     jpeg, dicom = large_files(films[0])
     small = {"decode": lambda n: decode(films[n]), "pillow": lambda n: pillow_draft(films[n])}
     large = {"jpeg": lambda _: decode(jpeg), "dicom": lambda _: decode(dicom)}
-    ms = {**median_ms(small, len(films), rounds=args.rounds), **median_ms(large, 10, rounds=args.rounds)}
+    ms = {**median_ms(small, len(films)), **median_ms(large, 10)}
     figures = {
         "films": len(films),
         "decode_ms": ms["decode"],
@@ -49,9 +50,9 @@ def main(args: argparse.Namespace) -> None:
         args.json.write_text(text, encoding="utf-8")
 
 
-def median_ms(decoders: Mapping[str, Part], films: int, *, rounds: int) -> dict[str, float]:
+def median_ms(decoders: Mapping[str, Part], films: int) -> dict[str, float]:
     """Return the median, over the rounds, of each decoder's mean milliseconds a film; the first round warms up."""
-    times = [mean_ms(decoders, films=films, seconds=0, clock=time.process_time) for _ in range(rounds + 1)]
+    times = [mean_ms(decoders, films=films, seconds=0, clock=time.process_time) for _ in range(ROUNDS + 1)]
     return {name: round(median(one[name] for one in times[1:]), 3) for name in decoders}
 
 
@@ -80,6 +81,5 @@ def large_files(film: bytes) -> tuple[bytes, bytes]:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--films", type=Path, required=True, help="folder of JPEG films")
-    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--json", type=Path, help="where the figures go too")
     sys.exit(run(main, parser.parse_args()))

@@ -1,6 +1,6 @@
-"""The figures that are made of results: ratios with their goals, and scaling laws."""
+"""The figures that are made of results: ratios with their goals, and the scaling law."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from statistics import median
 from typing import Any, Literal
@@ -63,7 +63,7 @@ FIGURES = (
 
 def figures(results: Results) -> dict[str, Spread | None]:
     """Return every figure; None where a contender is missing, or answered too little."""
-    comparable = select(results.runs, workers=results.workers, width_px=None)
+    comparable = select(results.runs, workers=results.workers)
     rounds = sorted({run.round for run in comparable} - {EXTRA_ROUND})
     ratios = [_ratios(select(comparable, round=number), results.workers) for number in rounds]
     return {
@@ -100,14 +100,6 @@ def _ratio(one: float | None, other: float | None) -> float | None:
     return one / other if one is not None and other else None
 
 
-COSTS = {
-    "bare_ms": "bare loop (ms)",
-    "lone_ms": "through the proxy, concurrency 1 (ms)",
-    "loaded_core_ms": f"through the proxy, concurrency {LOAD} (ms of a core)",
-}
-"""Of a film, with their titles."""
-
-LINE_POINTS = 2
 LAW_POINTS = 3
 
 
@@ -131,14 +123,6 @@ class UniversalLaw:
         return self.rate_per_s * concurrency / (1 + self.contention * others + self.coherency * concurrency * others)
 
 
-def line(megapixels: Sequence[float], cost_ms: Sequence[float]) -> dict[str, float] | None:
-    """Fit the cost of a film over its size by least squares; None of fewer than two sizes."""
-    if len(set(megapixels)) < LINE_POINTS:
-        return None
-    slope, fixed = np.polyfit(megapixels, cost_ms, 1)
-    return {"fixed_ms": float(fixed), "ms_per_megapixel": float(slope)}
-
-
 def universal_law(concurrencies: Sequence[int], films_per_s: Sequence[float]) -> UniversalLaw | None:
     """Fit the law by least squares with parameters of at least 0; None of fewer than three concurrencies.
 
@@ -155,37 +139,9 @@ def universal_law(concurrencies: Sequence[int], films_per_s: Sequence[float]) ->
     return UniversalLaw(rate_per_s=float(1 / one), contention=float(contention / one), coherency=float(coherency / one))
 
 
-def by_size(results: Results) -> dict[str, Any]:
-    """Return the costs of a film over its size, and the lines through them."""
-    rows = [
-        {"width_px": width_px, "megapixels": size, **_costs(select(results.runs, width_px=width_px), results.workers)}
-        for width_px, size in sorted(results.megapixels.items())
-    ]
-    return {"rows": rows, "lines": {name: _line_of(rows, name) for name in COSTS}}
-
-
-def _costs(runs: Sequence[Run], workers: int) -> dict[str, float | None]:
-    loaded = median_of(select(runs, contender=OURS, concurrency=LOAD), "films_per_s")
-    return {
-        "bare_ms": median_of(select(runs, contender=BARE, concurrency=1), "p50_ms"),
-        "lone_ms": median_of(select(runs, contender=OURS, concurrency=1), "p50_ms"),
-        "loaded_core_ms": _core_ms(loaded, workers),
-    }
-
-
-def _core_ms(films_per_s: float | None, workers: int) -> float | None:
-    """Return the milliseconds of a core that a film takes."""
-    return 1000 * workers / films_per_s if films_per_s else None
-
-
-def _line_of(rows: Sequence[Mapping[str, Any]], name: str) -> dict[str, float] | None:
-    known = [row for row in rows if row[name] is not None]
-    return line([row["megapixels"] for row in known], [row[name] for row in known])
-
-
-def by_concurrency(results: Results) -> dict[str, Any]:
-    """Return this service's throughput over concurrency (median over the rounds), and the law through it."""
-    closed = select(results.runs, contender=OURS, kind="closed", workers=results.workers, width_px=None)
+def scaling(results: Results) -> dict[str, Any]:
+    """Return this service's throughput and core time a film over concurrency, and the law through it."""
+    closed = select(results.runs, contender=OURS, kind="closed", workers=results.workers)
     closed = [run for run in closed if run.timing.valid]
     rates = {
         concurrency: median_of(select(closed, concurrency=concurrency), "films_per_s") or 0.0
@@ -193,7 +149,7 @@ def by_concurrency(results: Results) -> dict[str, Any]:
     }
     law = universal_law(list(rates), list(rates.values()))
     rows = [
-        {"concurrency": concurrency, "films_per_s": rate, "core_ms": _core_ms(rate, results.workers)}
+        {"concurrency": concurrency, "films_per_s": rate, "core_ms": 1000 * results.workers / rate}
         for concurrency, rate in rates.items()
     ]
     return {"rows": rows, "universal_law": law and asdict(law)}

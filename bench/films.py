@@ -18,9 +18,6 @@ SUFFIXES = frozenset({".jpeg", ".jpg", ".png"})
 BOUNDARY = "------------------------9c1e5f0a7b3d2468"
 """As long as curl makes it: how quickly a parser searches for it depends on its length."""
 
-RESIZED_QUALITY = 92
-"""JPEG quality of films made in other sizes."""
-
 GROUPS = 4
 """Of default films; each has one NORMAL and three PNEUMONIA films, the proportion of the training films."""
 
@@ -53,8 +50,6 @@ class BenchFilm:
 
     name: str
     data: bytes
-    width_px: int | None = None
-    """The width it was made in; None for a film as it is."""
 
 
 def load_films(folder: Path | None) -> list[BenchFilm]:
@@ -93,27 +88,9 @@ def _like(original: Original, label: str, number: int) -> bytes:
     smooth = np.asarray(composite.resize((width, height), Image.Resampling.BICUBIC), dtype=np.float32)
     grain = np.random.default_rng(number).normal(scale=original.grain_std, size=smooth.shape)
     levels = np.clip(np.rint(smooth + grain), 0, 255).astype(np.uint8)
-    return _jpeg(Image.fromarray(levels), original.quality)
-
-
-def resized(film: BenchFilm, width_px: int) -> BenchFilm:
-    """Return the film at another width, its aspect ratio kept, as a grey JPEG."""
-    image = Image.open(io.BytesIO(film.data)).convert("L")
-    size = (width_px, round(image.height * width_px / image.width))
-    data = _jpeg(image.resize(size, Image.Resampling.BICUBIC), RESIZED_QUALITY)
-    return BenchFilm(f"{Path(film.name).stem}-{width_px}.jpeg", data, width_px)
-
-
-def _jpeg(image: Image.Image, quality: int) -> bytes:
     file = io.BytesIO()
-    image.save(file, "JPEG", quality=quality)
+    Image.fromarray(levels).save(file, "JPEG", quality=original.quality)
     return file.getvalue()
-
-
-def megapixels(film: BenchFilm) -> float:
-    """Return how many million pixels the film has."""
-    width, height = Image.open(io.BytesIO(film.data)).size
-    return width * height / 1e6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

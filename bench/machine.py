@@ -13,10 +13,8 @@ import psutil
 
 from bench.contenders.scoring import ROOT
 
-SERVICE_PACKAGES = (
-    *("openvino", "pillow", "numpy", "torch", "torchvision", "torchserve"),
-    *("fastapi", "uvicorn", "httptools"),
-)
+MODEL_PACKAGES = ("openvino", "pillow", "numpy", "torch", "torchvision")
+SERVER_PACKAGES = ("torchserve", "fastapi", "uvicorn", "httptools")
 PEER_PACKAGES = ("litserve", "bentoml", "ray")
 
 BUSY_LOAD = 0.3
@@ -46,7 +44,7 @@ def describe(*, cores: int, generator: str, peers_python: Path) -> dict[str, Any
         "memory_gb": round(psutil.virtual_memory().total / 1e9, 1),
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
-        "packages": versions(SERVICE_PACKAGES, sys.path) | versions(PEER_PACKAGES, peers),
+        "packages": versions(MODEL_PACKAGES + SERVER_PACKAGES, sys.path) | versions(PEER_PACKAGES, peers),
         "generator": generator,
         "commit": _commit(),
         "load_average": round(load, 2),

@@ -3,14 +3,13 @@
 from collections.abc import Callable, Mapping, Sequence
 from itertools import cycle
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from bench.figures import COSTS, UniversalLaw, by_concurrency, by_size
+from bench import figures
 from bench.report import MEASURES
 from bench.results import Results, Run, median_of, select
 from bench.roster import BARE, OURS, TITLES
@@ -30,7 +29,7 @@ MIN_LABELLED_SHARE = 4
 
 def concurrency(results: Results, path: Path) -> None:
     """Plot throughput and latencies over concurrency, a line a contender (median over the rounds)."""
-    runs = select(results.runs, workers=results.workers, width_px=None)
+    runs = select(results.runs, workers=results.workers)
     lines = {title: select(runs, contender=name, kind="closed") for name, title in TITLES.items()}
     limit = median_of(select(runs, kind="bare", concurrency=results.workers), "films_per_s")
     _panels(lines, path, heading=f"{results.workers} workers", limit=limit)
@@ -38,7 +37,7 @@ def concurrency(results: Results, path: Path) -> None:
 
 def workers(results: Results, path: Path) -> None:
     """Plot the same for this service, a line a number of workers."""
-    runs = select(results.runs, contender=OURS, kind="closed", width_px=None)
+    runs = select(results.runs, contender=OURS, kind="closed")
     numbers = sorted({run.workers for run in runs})
     lines = {f"{n} worker{'s' if n > 1 else ''}": select(runs, workers=n) for n in numbers}
     _panels(lines, path, heading=TITLES[OURS])
@@ -73,40 +72,22 @@ def _panels(lines: Mapping[str, Sequence[Run]], path: Path, *, heading: str, lim
 
 
 def scaling(results: Results, path: Path) -> None:
-    """Plot the scaling laws: the cost of a film over its size, and throughput over concurrency."""
-    figure = Figure(figsize=(11, 4.5), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    _size_panel(left, by_size(results))
-    _law_panel(right, by_concurrency(results))
-    figure.savefig(path, dpi=DPI)
-
-
-def _size_panel(axes: Axes, costs: Mapping[str, Any]) -> None:
-    for (name, label), marker, colour in zip(COSTS.items(), MARKERS, (BLACK, *COLOURS), strict=False):
-        points = [(row["megapixels"], row[name]) for row in costs["rows"] if row[name] is not None]
-        axes.plot(*np.reshape(points, (-1, 2)).T, marker, color=colour, label=label)  # (points, 2)
-        if fit := costs["lines"][name]:
-            ends = np.array([0.0, max(size for size, _ in points)])
-            axes.plot(ends, fit["fixed_ms"] + fit["ms_per_megapixel"] * ends, color=colour, linewidth=1)
-    axes.set(xlabel="size of the film (megapixels)", ylabel="ms a film", title="Cost of a film over its size")
-    axes.set(xlim=(0, None), ylim=(0, None))
-    axes.legend(frameon=False, loc="upper left")
-    _clean(axes)
-
-
-def _law_panel(axes: Axes, throughput: Mapping[str, Any]) -> None:
-    rows = throughput["rows"]
-    clients = [row["concurrency"] for row in rows]
-    axes.plot(clients, [row["films_per_s"] for row in rows], "o", color=COLOURS[0], label=TITLES[OURS])
-    if law := throughput["universal_law"]:
+    """Plot throughput over concurrency with the scaling law."""
+    figure = Figure(figsize=(6, 4.5), layout="constrained")
+    axes = figure.subplots()
+    found = figures.scaling(results)
+    clients = [row["concurrency"] for row in found["rows"]]
+    axes.plot(clients, [row["films_per_s"] for row in found["rows"]], "o", color=COLOURS[0], label=TITLES[OURS])
+    if law := found["universal_law"]:
         smooth = np.geomspace(1, max(clients), 100)
-        fitted = [UniversalLaw(**law).throughput(n) for n in smooth]
+        fitted = [figures.UniversalLaw(**law).throughput(n) for n in smooth]
         label = f"universal law: contention {law['contention']:.2f}, coherency {law['coherency']:.4f}"
         axes.plot(smooth, fitted, color=COLOURS[0], linewidth=1, label=label)
     axes.set(xlabel="concurrency", ylabel="films/s", title="Throughput over concurrency", ylim=(0, None))
     _doublings(axes, clients)
     axes.legend(frameon=False, loc="lower right")
     _clean(axes)
+    figure.savefig(path, dpi=DPI)
 
 
 def shares(bars: Mapping[str, Mapping[str, float]], path: Path) -> None:

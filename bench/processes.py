@@ -10,7 +10,6 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from multiprocessing.synchronize import Barrier
@@ -57,7 +56,7 @@ def free_ports(count: int) -> list[int]:
 
 
 @contextmanager
-def started(commands: Sequence[Command], log: Path, cwd: Path = ROOT) -> Iterator[list[psutil.Popen]]:
+def started(commands: Sequence[Command], log: Path) -> Iterator[list[psutil.Popen]]:
     """Start each command, its output appended to `log`, and at last end it and everything that came of it."""
     before = _descendants()
     processes: list[psutil.Popen] = []
@@ -66,7 +65,7 @@ def started(commands: Sequence[Command], log: Path, cwd: Path = ROOT) -> Iterato
             for command, environ in commands:
                 process = psutil.Popen(
                     list(command),
-                    cwd=cwd,
+                    cwd=ROOT,
                     env={**os.environ, **environ},
                     stdin=subprocess.DEVNULL,
                     stdout=output,
@@ -84,9 +83,6 @@ def started(commands: Sequence[Command], log: Path, cwd: Path = ROOT) -> Iterato
 @contextmanager
 def _uninterrupted() -> Iterator[None]:
     """Ignore a second Ctrl-C: it would leave processes behind."""
-    if threading.current_thread() is not threading.main_thread():  # only there are signals handled
-        yield
-        return
     handlers = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield

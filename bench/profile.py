@@ -1,4 +1,4 @@
-"""python -m bench.profile [--films DIR] [--out DIR] [--seconds S] [--cores N] [--before profile.json]
+"""python -m bench.profile [--films DIR] [--out DIR] [--cores N] [--before profile.json]
 
 Measures where each millisecond of one request goes, from socket to socket, at concurrency 1 and 16, and writes
 profile.json, profile.md and profile.png. With --before, an earlier profile stands beside it.
@@ -30,6 +30,8 @@ from bench.schedule import LOAD
 logger = logging.getLogger("bench")
 
 CONCURRENCIES = (1, LOAD)
+SECONDS = 5.0
+"""Of each load, and of each timing in process."""
 
 ROWS: Mapping[str, tuple[str, str]] = {
     "proxy": (
@@ -79,13 +81,16 @@ class Trip:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status."""
-    return run(_profile, _parser().parse_args(arguments))
+    parser = argparse.ArgumentParser(prog="python -m bench.profile", description="Measure where a request's time goes.")
+    add_common(parser, out=Path("out/profile"))
+    parser.add_argument("--before", type=Path, metavar="FILE", help="an earlier profile.json to show beside this one")
+    return run(_profile, parser.parse_args(arguments))
 
 
 def _profile(args: argparse.Namespace) -> None:
     profiles = {} if args.before is None else {", before": earlier(args.before)}
     setting = prepare(args)
-    profiles[""] = {"rows_ms": _measure(setting, args.seconds), "machine": setting.machine}
+    profiles[""] = {"rows_ms": _measure(setting), "machine": setting.machine}
     text = json.dumps(profiles[""], indent=2, allow_nan=False)
     (args.out / "profile.json").write_text(text + "\n", encoding="utf-8")
     (args.out / "profile.md").write_text(page(profiles), encoding="utf-8")
@@ -107,7 +112,7 @@ def earlier(path: Path) -> dict[str, Any]:
     return profile
 
 
-def _measure(setting: Setting, seconds: float) -> dict[str, dict[str, float]]:
+def _measure(setting: Setting) -> dict[str, dict[str, float]]:
     contenders = {contender.name: contender for contender in CONTENDERS}
     trips = {}
     with (
@@ -117,23 +122,23 @@ def _measure(setting: Setting, seconds: float) -> dict[str, dict[str, float]]:
         straight = running.as_contender(contenders[STRAIGHT])
         for concurrency in CONCURRENCIES:
             trips[concurrency] = [
-                _trip(way, setting, Path(folder) / f"{name}-{concurrency}", concurrency=concurrency, seconds=seconds)
+                _trip(way, setting, Path(folder) / f"{name}-{concurrency}", concurrency=concurrency)
                 for name, way in (("through", running), ("straight", straight))
             ]
     rows = {}
     for concurrency, (through, past) in trips.items():
         # Under load every worker is busy at once, and their cores share caches and memory.
-        costs = stages.measure(setting.films, seconds, processes=min(concurrency, setting.cores))
+        costs = stages.measure(setting.films, SECONDS, processes=min(concurrency, setting.cores))
         rows[str(concurrency)] = rows_of(through, past, costs)
     return rows
 
 
-def _trip(running: Live, setting: Setting, folder: Path, *, concurrency: int, seconds: float) -> Trip:
+def _trip(running: Live, setting: Setting, folder: Path, *, concurrency: int) -> Trip:
     load = running.load(setting.films, folder)
     setting.wrk.run(load, concurrency=concurrency, seconds=1)
     running.await_answers(setting.films[0])
     before = _counters(running)
-    timing = setting.wrk.run(load, concurrency=concurrency, seconds=seconds)
+    timing = setting.wrk.run(load, concurrency=concurrency, seconds=SECONDS)
     counted = {name: total - before[name] for name, total in _counters(running).items()}
     if not timing.valid or not counted["requests"]:
         raise LoadError(f"at concurrency {concurrency} only {timing.films} films were answered")
@@ -210,14 +215,6 @@ def page(profiles: Mapping[str, Mapping[str, Any]]) -> str:
         "A row that is a difference carries the noise of both its terms, and may fall below 0.",
     ]
     return "\n\n".join(parts) + "\n"
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m bench.profile", description="Measure where a request's time goes.")
-    add_common(parser, out=Path("out/profile"))
-    parser.add_argument("--seconds", type=float, default=5, help="of each load and each timing in process")
-    parser.add_argument("--before", type=Path, metavar="FILE", help="an earlier profile.json to show beside this one")
-    return parser
 
 
 if __name__ == "__main__":

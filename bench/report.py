@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from bench.figures import COSTS, FIGURES, RATIOS, Figure, Spread, by_concurrency, by_size, figures
+from bench.figures import FIGURES, RATIOS, Figure, Spread, figures, scaling
 from bench.results import Results, Run, median_of, select
 from bench.roster import OURS, TITLES
 from bench.schedule import LOAD
@@ -34,7 +34,7 @@ def document(results: Results) -> dict[str, Any]:
         "start_s": medians["start_s"],
         "left_out": results.left_out,
         "plan": asdict(results.schedule),
-        "scaling": {"by_size": by_size(results), "by_concurrency": by_concurrency(results)},
+        "scaling": {"by_concurrency": scaling(results)},
     }
 
 
@@ -45,9 +45,7 @@ def page(results: Results) -> str:
         parts += ["## Not timed", "\n".join(f"- **{name}**: {why}" for name, why in results.left_out.items())]
     parts += [f"## Contenders, {results.workers} workers", _contenders(results)]
     parts += [f"## {TITLES[OURS].capitalize()} by number of workers, concurrency {LOAD}", _workers(results.runs)]
-    if results.megapixels:
-        parts += ["## Cost of a film over its size", _by_size(by_size(results))]
-    parts += ["## Throughput over concurrency", *_by_concurrency(by_concurrency(results))]
+    parts += ["## Throughput over concurrency", *_scaling(scaling(results))]
     return "\n\n".join(parts) + "\n"
 
 
@@ -68,14 +66,8 @@ def _setting(results: Results) -> list[str]:
 
 def _figures(results: Results) -> str:
     spreads = figures(results)
-    head = [
-        "",
-        f"median of {results.schedule.rounds} rounds, each within itself",
-        "",
-        "lowest to highest",
-        "goal",
-        "met",
-    ]
+    over = f"median of {results.schedule.rounds} rounds, each within itself"
+    head = ["", over, "", "lowest to highest", "goal", "met"]
     return table(head, [_figure(figure, spreads[figure.name]) for figure in FIGURES])
 
 
@@ -93,7 +85,7 @@ def _short(value: float) -> str:
 
 
 def _contenders(results: Results) -> str:
-    runs = select(results.runs, workers=results.workers, width_px=None)
+    runs = select(results.runs, workers=results.workers)
     rows = []
     for name, title in TITLES.items():
         own = select(runs, contender=name)
@@ -109,7 +101,7 @@ def _contenders(results: Results) -> str:
 
 
 def _workers(runs: Sequence[Run]) -> str:
-    loaded = select(runs, contender=OURS, kind="closed", concurrency=LOAD, width_px=None)
+    loaded = select(runs, contender=OURS, kind="closed", concurrency=LOAD)
     numbers = sorted({run.workers for run in loaded})
     rows = [[str(number), *_medians(select(loaded, workers=number))] for number in numbers]
     return table(["workers", *MEASURES.values(), "errors"], rows)
@@ -120,18 +112,7 @@ def _medians(runs: Sequence[Run]) -> list[str]:
     return [*medians, str(sum(run.timing.errors for run in runs))]
 
 
-def _by_size(costs: Mapping[str, Any]) -> str:
-    rows = [
-        [str(row["width_px"]), number(row["megapixels"], 2), *(number(row[name]) for name in COSTS)]
-        for row in costs["rows"]
-    ]
-    fits = [costs["lines"][name] for name in COSTS]
-    lines = [fit and f"{fit['fixed_ms']:.1f} + {fit['ms_per_megapixel']:.2f} a megapixel" for fit in fits]
-    rows.append(["fit", "", *(text or "" for text in lines)])
-    return table(["width (px)", "megapixels", *COSTS.values()], rows)
-
-
-def _by_concurrency(throughput: Mapping[str, Any]) -> list[str]:
+def _scaling(throughput: Mapping[str, Any]) -> list[str]:
     rows = [
         [str(row["concurrency"]), number(row["films_per_s"]), number(row["core_ms"], 2)] for row in throughput["rows"]
     ]

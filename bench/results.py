@@ -21,7 +21,7 @@ MAX_ERROR_SHARE = 0.01
 """With more failed requests, those that were answered came too easily."""
 
 EXTRA_ROUND = 0
-"""Of runs that belong to no round: other numbers of workers, films of other sizes."""
+"""Of runs that belong to no round: those with other numbers of workers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,8 +74,6 @@ class Run:
     concurrency: int
     """Clients, or processes of the bare loop; 0 of an open loop."""
     workers: int
-    width_px: int | None = None
-    """The width that films were made in; None for the films as they are."""
     rate_per_s: float | None = None
     """Arrivals, of an open loop."""
     timing: Timing
@@ -103,8 +101,6 @@ class Results:
     memory_mb: list[float] = field(default_factory=list)
     """Of this service, a value a round."""
     start_s: list[float] = field(default_factory=list)
-    megapixels: dict[int, float] = field(default_factory=dict)
-    """Mean size of films by the width that they were made in."""
 
 
 def select(runs: Sequence[Run], **values: object) -> list[Run]:

@@ -18,15 +18,12 @@ OURS = "ours_proxy"
 STRAIGHT = "ours_torchserve"
 LEAN = "lean_fastapi"
 
-SERVICE_PORTS = (
-    *("PORT", "INFERENCE_PORT", "MANAGEMENT_PORT", "METRICS_PORT"),
-    *("GRPC_INFERENCE_PORT", "GRPC_MANAGEMENT_PORT"),
-)
+TORCHSERVE_PORTS = ("INFERENCE_PORT", "MANAGEMENT_PORT", "METRICS_PORT", "GRPC_INFERENCE_PORT", "GRPC_MANAGEMENT_PORT")
 
 
 def _service(place: Place) -> list[Command]:
     """Return the command that `make serve` runs."""
-    environ = {name: str(port) for name, port in zip(SERVICE_PORTS, place.ports, strict=False)} | {
+    environ = {name: str(port) for name, port in zip(("PORT", *TORCHSERVE_PORTS), place.ports, strict=False)} | {
         "HOST": "127.0.0.1",
         "WORKERS": str(place.workers),
         "RUN_DIR": str(place.folder / "run"),

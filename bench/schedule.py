@@ -24,8 +24,6 @@ class Schedule:
     open_loop_s: float
     workers: tuple[int, ...] = ()
     """Numbers of workers that this service is measured with, beside one a core."""
-    widths_px: tuple[int, ...] = ()
-    """Films are also made in these widths, for the cost over their size."""
 
 
 FULL = Schedule(
@@ -36,7 +34,6 @@ FULL = Schedule(
     warm_up_s=5,
     open_loop_s=15,
     workers=(1, 2, 3, 4),
-    widths_px=(512, 1024, 1536, 2048, 3072),
 )
 QUICK = Schedule(
     name="quick",
@@ -46,6 +43,5 @@ QUICK = Schedule(
     warm_up_s=2,
     open_loop_s=4,
     workers=(1,),
-    widths_px=(512, 2048),
 )
 SMALLEST = Schedule(name="smallest", rounds=1, concurrencies=(1, 16), seconds=1, warm_up_s=1, open_loop_s=2)

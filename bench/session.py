@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import mean
 from typing import Any
 
 from bench import agreement, open_loop
@@ -14,7 +13,7 @@ from bench.contender import Contender, Live, live
 from bench.contenders import bare
 from bench.contenders.scoring import Scorer
 from bench.errors import ContenderError, LoadError
-from bench.films import BenchFilm, megapixels, resized
+from bench.films import BenchFilm
 from bench.results import EXTRA_ROUND, Kind, Results, Run, select
 from bench.roster import BARE, LEAN, OURS
 from bench.schedule import LOAD, OPEN_LOOP_SHARE
@@ -46,7 +45,7 @@ class Session:
             logger.info("round %d of %d", number, self.results.schedule.rounds)
             if self.with_bare:
                 for processes in sorted({1, self.results.workers}):
-                    self._bare(number, processes, self.films)
+                    self._bare(number, processes)
             for contender in self.contenders:
                 if contender.name not in self.results.left_out:
                     self._contend(contender, number, scorer, expected)
@@ -59,13 +58,11 @@ class Session:
         try:
             with self._live(contender, self.results.workers) as running:
                 agreement.check(running, self.films, expected, scorer.contract)
-                self._closed(running, number, schedule.concurrencies, self.films)
+                self._closed(running, number, schedule.concurrencies)
                 if contender.name == OURS:
                     self.results.start_s.append(running.start_s)
                     self.results.memory_mb.append(running.memory())
                     self._open(running, number, ("open", "open_poisson"))
-                    if number == schedule.rounds:
-                        self._other_sizes(running)
                 elif contender.name == LEAN:  # its tail beside ours
                     self._open(running, number, ("open",))
         except (ContenderError, LoadError) as exc:
@@ -75,13 +72,13 @@ class Session:
     def _live(self, contender: Contender, workers: int) -> AbstractContextManager[Live]:
         return live(contender, folder=self._new_folder(), workers=workers, film=self.films[0])
 
-    def _closed(self, running: Live, number: int, concurrencies: Sequence[int], films: Sequence[BenchFilm]) -> None:
+    def _closed(self, running: Live, number: int, concurrencies: Sequence[int]) -> None:
         """Warm up, then time each concurrency."""
-        load, schedule = running.load(films, self._new_folder()), self.results.schedule
+        load, schedule = running.load(self.films, self._new_folder()), self.results.schedule
         self.wrk.run(load, concurrency=LOAD, seconds=schedule.warm_up_s)
-        common = {"contender": running.contender.name, "workers": running.place.workers, "width_px": films[0].width_px}
+        common = {"contender": running.contender.name, "workers": running.place.workers}
         for concurrency in concurrencies:
-            running.await_answers(films[0])
+            running.await_answers(self.films[0])
             timing = self.wrk.run(load, concurrency=concurrency, seconds=schedule.seconds)
             self._add(kind="closed", round=number, concurrency=concurrency, timing=timing, **common)
 
@@ -98,28 +95,19 @@ class Session:
             timing = open_loop.run(load, rate_per_s=rate_per_s, seconds=seconds, poisson=kind == "open_poisson")
             self._add(kind=kind, round=number, rate_per_s=rate_per_s, timing=timing, **common)
 
-    def _other_sizes(self, running: Live) -> None:
-        """Time films of other sizes, through the proxy and, while it idles, in the bare loop."""
-        for width_px in self.results.schedule.widths_px:
-            films = [resized(film, width_px) for film in self.films]
-            self.results.megapixels[width_px] = mean(megapixels(film) for film in films)
-            self._closed(running, EXTRA_ROUND, (1, LOAD), films)
-            if self.with_bare:
-                self._bare(EXTRA_ROUND, 1, films)
-
     def _other_numbers_of_workers(self, ours: Contender) -> None:
         for workers in self.results.schedule.workers:
             if workers == self.results.workers:
                 continue
             try:
                 with self._live(ours, workers) as running:
-                    self._closed(running, EXTRA_ROUND, self.results.schedule.concurrencies, self.films)
+                    self._closed(running, EXTRA_ROUND, self.results.schedule.concurrencies)
             except (ContenderError, LoadError) as exc:
                 logger.warning("%d workers: %s", workers, exc)
 
-    def _bare(self, number: int, processes: int, films: Sequence[BenchFilm]) -> None:
-        timing = bare.time([film.data for film in films], self.results.schedule.seconds, processes=processes)
-        common = {"contender": BARE, "workers": self.results.workers, "width_px": films[0].width_px}
+    def _bare(self, number: int, processes: int) -> None:
+        timing = bare.time([film.data for film in self.films], self.results.schedule.seconds, processes=processes)
+        common = {"contender": BARE, "workers": self.results.workers}
         self._add(kind="bare", round=number, concurrency=processes, timing=timing, **common)
 
     def _new_folder(self) -> Path:
@@ -130,7 +118,7 @@ class Session:
     def _add(self, **values: Any) -> None:
         run = Run(**values)
         self.results.runs.append(run)
-        load = f"{LOADS[run.kind]} {run.concurrency or ''}" + (f", {run.width_px} px" if run.width_px else "")
+        load = f"{LOADS[run.kind]} {run.concurrency or ''}"
         timing = run.timing
         speed = f"{timing.films_per_s:7.1f} films/s, p50 {timing.p50_ms:6.1f} ms, p99 {timing.p99_ms:6.1f} ms"
         logger.info("%-17s %-20s %s, %d errors", run.contender, load, speed, timing.errors)

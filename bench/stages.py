@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequenc
 from functools import partial
 from pathlib import Path
 from statistics import mean
+from types import SimpleNamespace
 from typing import Any
 
 import yaml
@@ -27,24 +28,16 @@ Part = Callable[[int], object]
 """Does a part of the work on the film of a number."""
 
 
-class Context:
-    """What the handler uses of TorchServe's context."""
-
-    model_yaml_config = yaml.safe_load((ROOT / "config" / "model-config.yaml").read_text(encoding="utf-8"))
-
-    def __init__(self, model_store: Path, *, lone: bool) -> None:
-        self.system_properties = {"model_dir": str(model_store)}
-        self._lone = lone
-
-    def get_request_header(self, _: int, key: str) -> str | None:
-        """Return whether the request is a lone one; there is no other header."""
-        return "yes" if self._lone and key == LONE else None
-
-    def set_response_status(self, *_: object) -> None:
-        """Ignore a status."""
-
-    def set_response_content_type(self, *_: object) -> None:
-        """Ignore a content type."""
+def context(model_store: Path, *, lone: bool) -> SimpleNamespace:
+    """Return what the handler uses of TorchServe's context, of lone requests or others."""
+    config = (ROOT / "config" / "model-config.yaml").read_text(encoding="utf-8")
+    return SimpleNamespace(
+        model_yaml_config=yaml.safe_load(config),
+        system_properties={"model_dir": str(model_store)},
+        get_request_header=lambda _, key: "yes" if lone and key == LONE else None,
+        set_response_status=lambda *_: None,
+        set_response_content_type=lambda *_: None,
+    )
 
 
 def measure(
@@ -70,8 +63,8 @@ def _measure(
     films: Sequence[BenchFilm], seconds: float, ready: Callable[[], object], *, lone: bool, model_store: Path
 ) -> dict[str, float]:
     handler = PneumoniaHandler()
-    context = Context(model_store, lone=lone)
-    handler.initialize(context)
+    request = context(model_store, lone=lone)
+    handler.initialize(request)
     forms = [body(film, "file") for film in films]
     pixels = [decode(film.data).pixels[None] for film in films]  # each (1, 224, 224)
     headers = {"content-type": content_type("file")}
@@ -86,7 +79,7 @@ def _measure(
         "jpeg": lambda number: open_film(films[number].data).read(INPUT_PX),
         "decode": lambda number: decode(films[number].data),
         "engine": lambda number: handler.engine.logits(pixels[number], lone=lone),
-        "handle": lambda number: handler.handle([{"body": bytearray(films[number].data)}], context),
+        "handle": lambda number: handler.handle([{"body": bytearray(films[number].data)}], request),
     }
     mean_ms(parts, films=len(films), seconds=0)  # warms up
     ready()

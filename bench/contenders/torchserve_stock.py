@@ -1,4 +1,4 @@
-"""The handler of a stock TorchServe: its own image classifier, told what it cannot know of the model.
+"""The handler of a stock TorchServe: its own image classifier, with what it cannot know of the model.
 
 Packed into an archive by `bench/stock_archive.py`. As in TorchServe's example of MNIST, a subclass says what is done to
 a picture; without one the classifier fails on grey films, asks two classes for their best five, and crops what the

@@ -12,7 +12,6 @@ def run(  # noqa: PLR0913  (each is what some test is about)
     round_: int = 1,
     concurrency: int = 16,
     workers: int = 2,
-    width_px: int | None = None,
     p50_ms: float = 10.0,
     p99_ms: float = 20.0,
     errors: int = 0,
@@ -24,7 +23,6 @@ def run(  # noqa: PLR0913  (each is what some test is about)
         round=round_,
         concurrency=concurrency,
         workers=workers,
-        width_px=width_px,
         rate_per_s=100.0 if kind.startswith("open") else None,
         timing=Timing(
             films=round(films_per_s),
