@@ -56,7 +56,9 @@ def free_ports(count: int) -> list[int]:
 
 
 @contextmanager
-def started(commands: Sequence[Command], log: Path) -> Iterator[list[psutil.Popen]]:
+def started(
+    commands: Sequence[Command], log: Path, *, stop_timeout_s: float = STOP_TIMEOUT_S
+) -> Iterator[list[psutil.Popen]]:
     """Start each command, its output appended to `log`, and at last end it and everything that came of it."""
     before = _descendants()
     processes: list[psutil.Popen] = []
@@ -77,7 +79,7 @@ def started(commands: Sequence[Command], log: Path) -> Iterator[list[psutil.Pope
         yield processes
     finally:
         with _uninterrupted():
-            _stop(processes, spare=before)
+            _stop(processes, spare=before, timeout_s=stop_timeout_s)
 
 
 @contextmanager
@@ -91,20 +93,21 @@ def _uninterrupted() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _stop(processes: Sequence[psutil.Popen], *, spare: set[psutil.Process]) -> None:
+def _stop(processes: Sequence[psutil.Popen], *, spare: set[psutil.Process], timeout_s: float) -> None:
     """Ask the processes to end, and kill what remains of them and of their descendants after a bound."""
+    # Whatever is new below this process came of them: only one contender runs at a time.
+    family = _descendants() - spare
     for process in processes:
         with suppress(psutil.NoSuchProcess):
             process.terminate()
-    psutil.wait_procs(processes, timeout=STOP_TIMEOUT_S)
-    # Whatever is new below this process came of them: only one contender runs at a time.
-    remaining = [*processes, *(_descendants() - spare)]
+    psutil.wait_procs(processes, timeout=timeout_s)
+    remaining = [*processes, *(family | _descendants() - spare)]
     for process in remaining:
         with suppress(psutil.NoSuchProcess):
             process.kill()
     for process in processes:
         process.wait()
-    psutil.wait_procs(remaining, timeout=STOP_TIMEOUT_S)
+    psutil.wait_procs(remaining, timeout=timeout_s)
 
 
 def _descendants() -> set[psutil.Process]:

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -69,6 +70,16 @@ def test_contender_that_is_not_installed_is_reported(tmp_path: Path) -> None:
 def test_contender_that_refuses_every_film_is_reported(tmp_path: Path) -> None:
     with pytest.raises(ContenderError, match="422"), started(stub("no", 422), tmp_path, 1.0):
         pass
+
+
+def test_load_carries_films_as_the_contender_takes_them(tmp_path: Path) -> None:
+    with started(stub(), tmp_path) as running:
+        form = running.load([FILM], tmp_path / "form")
+        raw = running.as_contender(replace(stub(), form_field=None)).load([FILM], tmp_path / "raw")
+    assert form.headers["Content-Type"].startswith("multipart/form-data")
+    assert FILM.data in form.bodies[0].read_bytes()
+    assert raw.headers == {"Content-Type": "application/octet-stream"}
+    assert raw.bodies[0].read_bytes() == FILM.data
 
 
 def test_contender_with_other_results_is_refused(tmp_path: Path) -> None:

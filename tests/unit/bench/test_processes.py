@@ -46,9 +46,8 @@ def wait_for_pid(log: Path) -> int:
     raise AssertionError("no process id")
 
 
-def test_process_and_child_are_ended_even_if_they_will_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bench.processes.STOP_TIMEOUT_S", 0.3)
-    with started([python(STUBBORN)], tmp_path / "log") as (process,):
+def test_process_and_child_are_ended_even_if_they_will_not(tmp_path: Path) -> None:
+    with started([python(STUBBORN)], tmp_path / "log", stop_timeout_s=0.3) as (process,):
         child = wait_for_pid(tmp_path / "log")
     assert process.returncode == -signal.SIGKILL
     assert not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE
@@ -67,10 +66,8 @@ import signal, sys, time
 from pathlib import Path
 from bench.processes import started
 stubborn = "import os, signal, time; signal.signal(15, signal.SIG_IGN); print(os.getpid(), flush=True); time.sleep(60)"
-import bench.processes
-bench.processes.STOP_TIMEOUT_S = 1.0
 signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background
-with started([([sys.executable, "-c", stubborn], {})], Path(sys.argv[1])):
+with started([([sys.executable, "-c", stubborn], {})], Path(sys.argv[1]), stop_timeout_s=1.0):
     time.sleep(60)
 """
     log = tmp_path / "log"
