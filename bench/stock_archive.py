@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file
 
 from bench.contenders.scoring import MODEL_STORE, ROOT
@@ -28,10 +29,11 @@ def pack(folder: Path) -> Path:
     (extra / "handler").mkdir(parents=True)
     for name in ("__init__.py", "torchvision_operators.py"):
         shutil.copy(ROOT / "handler" / name, extra / "handler")
-    weights = load_file(MODEL_STORE / "pneumonia.safetensors")
-    torch.save(
-        {name.removeprefix("mobilenet."): tensor.float() for name, tensor in weights.items()}, folder / "weights.pth"
-    )
+    weights = MODEL_STORE / "pneumonia.safetensors"
+    with safe_open(weights, framework="pt") as file:
+        (folder / "resolution_px").write_text(file.metadata()["resolution_px"])
+    state = {name.removeprefix("mobilenet."): tensor.float() for name, tensor in load_file(weights).items()}
+    torch.save(state, folder / "weights.pth")
     # In the order of the logits, as the contract has them.
     (folder / "index_to_name.json").write_text(json.dumps({"0": "NORMAL", "1": "PNEUMONIA"}))
     command = [
@@ -40,7 +42,7 @@ def pack(folder: Path) -> Path:
         *("--model-file", str(CONTENDERS / "torchserve_stock_model.py")),
         *("--handler", str(CONTENDERS / "torchserve_stock.py")),
         *("--serialized-file", str(folder / "weights.pth")),
-        *("--extra-files", f"{folder / 'index_to_name.json'},{extra}"),
+        *("--extra-files", f"{folder / 'index_to_name.json'},{folder / 'resolution_px'},{extra}"),
     ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:

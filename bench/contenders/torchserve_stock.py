@@ -6,12 +6,16 @@ model was not trained with.
 Source: https://docs.pytorch.org/serve/default_handlers.html, and examples/image_classifier/mnist of pytorch/serve
 """
 
+from pathlib import Path
+
 from handler.torchvision_operators import declare_missing  # packed beside this file
 
 declare_missing()
 
 from torchvision import transforms  # noqa: E402
 from ts.torch_handler.image_classifier import ImageClassifier  # noqa: E402
+
+RESOLUTION_PX = int(Path(__file__).with_name("resolution_px").read_text())  # packed beside this file too
 
 
 class FilmClassifier(ImageClassifier):
@@ -21,7 +25,7 @@ class FilmClassifier(ImageClassifier):
     image_processing = transforms.Compose(
         [
             transforms.Lambda(lambda image: image.convert("RGB")),
-            transforms.Resize((224, 224)),
+            transforms.Resize((RESOLUTION_PX, RESOLUTION_PX)),
             transforms.ToTensor(),
             transforms.Normalize(mean=[0.485, 0.456, 0.406], std=[0.229, 0.224, 0.225]),
         ]
