@@ -122,9 +122,10 @@ def memory_mb(processes: Sequence[psutil.Process]) -> float:
     """
     total = 0
     for process in processes:
-        for member in (process, *process.children(recursive=True)):
-            with suppress(psutil.Error):
-                total += member.memory_full_info().pss
+        with suppress(psutil.NoSuchProcess):
+            for member in (process, *process.children(recursive=True)):
+                with suppress(psutil.Error):
+                    total += member.memory_full_info().pss
     return total / 1e6
 
 
