@@ -183,7 +183,7 @@ bench-decoding: $(VENV)/.bench ## Time the decoding against Pillow's, which chec
 	@$(BIN)/python -m bench.decoding --films $(call required,FILMS) $(if $(JSON),--json $(JSON))
 
 .PHONY: profile
-profile: $(VENV)/.bench $(WRK) $(MAR) ## Tell where each millisecond of a request goes: make profile FILMS=DIR OUT=DIR (BEFORE=profile.json)
+profile: $(VENV)/.bench $(WRK) $(MAR) ## Measure where each millisecond of a request goes: make profile FILMS=DIR OUT=DIR (BEFORE=profile.json)
 	@$(BIN)/python -m bench.profile $(if $(FILMS),--films $(FILMS)) --out $(or $(OUT),out/profile) \
 	  $(if $(BEFORE),--before $(BEFORE)) $(if $(CORES),--cores $(CORES))
 

@@ -1,62 +1,39 @@
-"""What a contender is: how it is started, what it is sent, and how its answers are read."""
+"""A contender: how it is started, and what it is sent."""
 
-import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from pathlib import Path
 from time import monotonic, sleep
 
-import numpy as np
 import requests
 
+from bench.contenders.scoring import ROOT
 from bench.errors import ContenderError
-from bench.films import BenchFilm, body, content_type
-from bench.processes import free_ports, memory_mb, started, tail
-from handler.contract import Calibration
-from handler.screening import probabilities
+from bench.films import BenchFilm, Load, body, content_type, write_bodies
+from bench.processes import Command, free_ports, memory_mb, started, tail
+
+PEERS_PYTHON = ROOT / ".venv-bench" / "bin" / "python"
+"""Of the virtual environment that holds the peers."""
 
 PORTS = 8
+"""More than any contender needs."""
 
 START_TIMEOUT_S = 90.0
-POLL_S = 0.03
 ANSWER_TIMEOUT_S = 10.0
-
-ALMOST_CERTAIN = 1e-7
-"""A softmax in float32 cannot tell a probability from 1 any closer."""
-
-Command = tuple[Sequence[str], Mapping[str, str]]
-"""A command line, and what it adds to the environment."""
+POLL_S = 0.03
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """Where a contender lives while it is measured."""
+    """Where a contender runs."""
 
     folder: Path
-    """Its own, empty at first, removed at the end; a short path, for Unix sockets lie in it."""
+    """Its own, empty at first; a short path, for Unix sockets lie in it."""
     ports: Sequence[int]
-    """Free ones, more than any contender needs."""
     workers: int
-    peers_python: Path
-    """Of the virtual environment that holds the peers."""
-
-    @property
-    def port(self) -> int:
-        """The first port: where a contender that needs only one listens."""
-        return self.ports[0]
-
-
-def first_port(place: Place) -> list[str]:
-    """Return the addresses of a contender that listens on one port."""
-    return [f"http://127.0.0.1:{place.port}/predict"]
-
-
-def no_headers(place: Place) -> dict[str, str]:  # noqa: ARG001  (one signature for all contenders)
-    """Return what a contender without tokens wants in its headers."""
-    return {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,9 +44,9 @@ class Contender:
     title: str
     """In tables and plots."""
     commands: Callable[[Place], Sequence[Command]]
-    urls: Callable[[Place], list[str]] = first_port
-    headers: Callable[[Place], dict[str, str]] = no_headers
-    """Read once it is up: TorchServe makes its tokens at its start."""
+    urls: Callable[[Place], list[str]] = lambda place: [f"http://127.0.0.1:{place.ports[0]}/predict"]
+    headers: Callable[[Place], Mapping[str, str]] = lambda _: {}
+    """Called until it has answered: TorchServe makes its tokens when it starts."""
     form_field: str | None = "file"
     """The film's field in a multipart form; None: the film is the body."""
     same_engine: bool = True
@@ -86,13 +63,11 @@ class Live:
     place: Place
     urls: list[str]
     headers: dict[str, str]
-    film: BenchFilm
-    """What it was first asked."""
-    start_s: float
-    """From the start of its processes to its first answer."""
     memory: Callable[[], float]
-    """Megabytes PSS of all its processes, now."""
+    """Returns the megabytes PSS of all its processes."""
     session: requests.Session = field(repr=False)
+    start_s: float = 0.0
+    """From the start of its processes to its first answer."""
 
     def ask(self, film: BenchFilm, url: str) -> dict[str, object]:
         """Send one film and return the answer.
@@ -100,10 +75,9 @@ class Live:
         Raises:
             ContenderError: it does not answer, or with something else than JSON and 200.
         """
+        data = body(film, self.contender.form_field)
         try:
-            response = self.session.post(
-                url, data=body(film, self.contender.form_field), headers=self.headers, timeout=ANSWER_TIMEOUT_S
-            )
+            response = self.session.post(url, data=data, headers=self.headers, timeout=ANSWER_TIMEOUT_S)
             if response.status_code == HTTPStatus.OK:
                 answer: dict[str, object] = response.json()
                 return answer
@@ -111,26 +85,49 @@ class Live:
             raise ContenderError(f"{self.contender.name}: no answer to {film.name} ({type(exc).__name__})") from exc
         raise ContenderError(f"{self.contender.name}: {response.status_code} for {film.name}: {response.text[:300]}")
 
-    def settle(self) -> None:
-        """Wait until every address answers a film: what the clients of the last load left behind has been worked off.
+    def as_contender(self, other: Contender) -> "Live":
+        """Return the same processes as another contender that is served by the same commands."""
+        headers = {"Content-Type": content_type(other.form_field), **other.headers(self.place)}
+        return replace(self, contender=other, urls=other.urls(self.place), headers=headers)
+
+    def load(self, films: Sequence[BenchFilm], folder: Path) -> Load:
+        """Return the load of these films; their bodies are written to a new folder."""
+        bodies = write_bodies(films, self.contender.form_field, folder)
+        return Load(urls=self.urls, headers=self.headers, bodies=bodies)
+
+    def await_answers(
+        self, film: BenchFilm, *, timeout_s: float = ANSWER_TIMEOUT_S, ended: Callable[[], bool] = lambda: False
+    ) -> None:
+        """Wait until every address answers a film: it has started, or the backlog of the last load is worked off.
 
         Raises:
-            ContenderError: it does not.
+            ContenderError: it does not, or has ended.
         """
-        deadline = monotonic() + ANSWER_TIMEOUT_S
-        for url in self.urls:
-            _first_answer(self, url, deadline=deadline, dead=lambda: False)
+        deadline = monotonic() + timeout_s
+        waiting = list(self.urls)
+        while waiting:
+            try:
+                self.headers |= self.contender.headers(self.place)
+                self.ask(film, waiting[0])
+                waiting.pop(0)
+            except ContenderError as exc:
+                if ended() or monotonic() > deadline:
+                    state = "ended" if ended() else "gave no answer in time"
+                    raise ContenderError(f"{self.contender.name}: {state} ({exc})") from exc
+                sleep(POLL_S)
 
 
 @contextmanager
-def live(contender: Contender, *, folder: Path, workers: int, peers_python: Path, film: BenchFilm) -> Iterator[Live]:
+def live(
+    contender: Contender, *, folder: Path, workers: int, film: BenchFilm, timeout_s: float = START_TIMEOUT_S
+) -> Iterator[Live]:
     """Start a contender, wait until each of its addresses has answered a film, and end it at last.
 
     Raises:
         ContenderError: it ends or stays silent, or is not installed.
     """
     folder.mkdir()
-    place = Place(folder=folder, ports=free_ports(PORTS), workers=workers, peers_python=peers_python)
+    place = Place(folder=folder, ports=free_ports(PORTS), workers=workers)
     commands = contender.commands(place)
     for command, _ in commands:
         if not Path(command[0]).exists():
@@ -139,66 +136,24 @@ def live(contender: Contender, *, folder: Path, workers: int, peers_python: Path
     began = monotonic()
     with started(commands, log) as processes, requests.Session() as session:
         session.trust_env = False  # a proxy of the environment is not for loopback
-
-        def dead() -> bool:
-            return any(process.poll() is not None for process in processes)
-
-        up = Live(
+        running = Live(
             contender=contender,
             place=place,
             urls=contender.urls(place),
             headers={"Content-Type": content_type(contender.form_field)},
-            film=film,
-            start_s=0.0,
             memory=lambda: memory_mb(processes),
             session=session,
         )
         try:
-            for url in up.urls:
-                _first_answer(up, url, deadline=began + START_TIMEOUT_S, dead=dead)
+            running.await_answers(
+                film, timeout_s=timeout_s, ended=lambda: any(process.poll() is not None for process in processes)
+            )
         except ContenderError as exc:
             raise ContenderError(f"{exc}; its log ends: {tail(log)}") from exc
-        up.start_s = monotonic() - began
-        yield up
-
-
-def _first_answer(up: Live, url: str, *, deadline: float, dead: Callable[[], bool]) -> None:
-    while True:
-        try:
-            up.headers |= up.contender.headers(up.place)
-            up.ask(up.film, url)
-        except (ContenderError, OSError) as exc:
-            if dead() or monotonic() > deadline:
-                state = "ended" if dead() else "gave no answer in time"
-                raise ContenderError(f"{up.contender.name}: {state} ({exc})") from exc
-            sleep(POLL_S)
-        else:
-            return
-
-
-def p_pneumonia(answer: Mapping[str, object], calibration: Calibration) -> float:
-    """Return p_pneumonia, 0 to 1, of whatever a contender answers.
-
-    A softmax, in `score` or as TorchServe's classifier has it under the label, is calibrated as the service does.
-
-    Raises:
-        ContenderError: the answer has neither.
-    """
-    if isinstance(p := answer.get("p_pneumonia"), int | float):
-        return float(p)
-    score = answer.get("score", answer.get("PNEUMONIA"))
-    if not isinstance(score, int | float):
-        raise ContenderError(f"an answer without a probability: {json.dumps(dict(answer))[:300]}")
-    score = min(max(float(score), ALMOST_CERTAIN), 1 - ALMOST_CERTAIN)
-    logits = np.log([[1 - score, score]])  # (1, 2), up to what both have in common
-    return float(probabilities(logits, calibration)[0])
+        running.start_s = monotonic() - began
+        yield running
 
 
 def python_module(module: str, *arguments: object, python: Path = Path(sys.executable)) -> list[str]:
     """Return the command line `python -m module arguments`."""
     return [str(python), "-m", module, *map(str, arguments)]
-
-
-def bin_of(python: Path, name: str) -> str:
-    """Return the path of a command that lies beside a Python."""
-    return str(python.parent / name)

@@ -1,24 +1,47 @@
 """The films that are sent, and the bodies that carry them."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
+from urllib3 import encode_multipart_formdata
 
+from bench.contenders.scoring import ROOT
 from bench.errors import InputError
 
+REFERENCE = ROOT / "reference"
 SUFFIXES = frozenset({".jpeg", ".jpg", ".png"})
 
-FULL_SIZE = "-1500"
-"""Ends the names of the full-size reference films, beside which lie small ones that are not measured with."""
-
 BOUNDARY = "------------------------9c1e5f0a7b3d2468"
-"""As long as curl makes it: how quickly it is searched for depends on that."""
+"""As long as curl makes it: how quickly a parser searches for it depends on its length."""
 
-JPEG_QUALITY = 92
-"""Of films made in other sizes; the reference films have about as many bytes a pixel."""
+GROUPS = 4
+"""Of default films; each has one NORMAL and three PNEUMONIA films, the proportion of the training films."""
+
+SCALES = (0.8, 1.2, 0.9, 1.1)
+"""Of a class's mean size in pixels; the films take them in turn."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Original:
+    """What the published films of a class are like, on average; measured on 130 NORMAL and 400 PNEUMONIA films."""
+
+    count: int
+    """In each group."""
+    size_px: tuple[int, int]
+    quality: int
+    """Of the published JPEGs, by their quantisation tables."""
+    grain_std: float
+    """Grey levels of noise with which a composite has as many bytes: 633 kB and 87 kB."""
+
+
+ORIGINALS = {
+    "normal": Original(count=1, size_px=(1674, 1402), quality=95, grain_std=2.1),
+    "pneumonia": Original(count=3, size_px=(1195, 822), quality=75, grain_std=3.3),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,53 +50,65 @@ class BenchFilm:
 
     name: str
     data: bytes
-    width_px: int | None = None
-    """What it was made to; None for a film as it is."""
 
 
-def find_films(folder: Path) -> list[BenchFilm]:
-    """Read the films of a folder, sorted by name; of the reference films, those of full size.
+def load_films(folder: Path | None) -> list[BenchFilm]:
+    """Return the films of a folder sorted by name, or the default films where no folder is given.
 
     Raises:
         InputError: there is no such folder, or no film in it.
     """
+    if folder is None:
+        return default_films()
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder")
     paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
-    paths = [path for path in paths if path.stem.endswith(FULL_SIZE)] or paths
     if not paths:
         raise InputError(f"{folder}: has no JPEG or PNG film")
     return [BenchFilm(path.name, path.read_bytes()) for path in paths]
 
 
-def resized(film: BenchFilm, width_px: int) -> BenchFilm:
-    """Return the film at another width, its aspect ratio kept, as a grey JPEG."""
-    image = Image.open(io.BytesIO(film.data)).convert("L")
-    height_px = round(image.height * width_px / image.width)
+def default_films() -> list[BenchFilm]:
+    """Return films that cost what published ones do to send and to decode, made of the reference films.
+
+    They have the classes' proportion, and the mean size in pixels and bytes and the JPEG quality of each class.
+    """
+    return [
+        BenchFilm(f"{label}-{number}.jpeg", _like(original, label, number))
+        for group in range(GROUPS)
+        for label, original in ORIGINALS.items()
+        for number in range(group * original.count, (group + 1) * original.count)
+    ]
+
+
+def _like(original: Original, label: str, number: int) -> bytes:
+    scale = SCALES[number % len(SCALES)]
+    width, height = (round(scale * side) for side in original.size_px)
+    composite = Image.open(REFERENCE / f"{label}-{number // 2 % 2 + 1}-1500.jpeg").convert("L")
+    smooth = np.asarray(composite.resize((width, height), Image.Resampling.BICUBIC), dtype=np.float32)
+    grain = np.random.default_rng(number).normal(scale=original.grain_std, size=smooth.shape)
+    levels = np.clip(np.rint(smooth + grain), 0, 255).astype(np.uint8)
     file = io.BytesIO()
-    image.resize((width_px, height_px), Image.Resampling.BICUBIC).save(file, "JPEG", quality=JPEG_QUALITY)
-    return BenchFilm(f"{Path(film.name).stem}-{width_px}.jpeg", file.getvalue(), width_px)
+    Image.fromarray(levels).save(file, "JPEG", quality=original.quality)
+    return file.getvalue()
 
 
-def megapixels(film: BenchFilm) -> float:
-    """Return how many million pixels the film has."""
-    width, height = Image.open(io.BytesIO(film.data)).size
-    return width * height / 1e6
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Load:
+    """Films for one contender."""
+
+    urls: Sequence[str]
+    """All its addresses; clients, or films, are shared evenly among them."""
+    headers: Mapping[str, str]
+    bodies: Sequence[Path]
+    """Request bodies as files, sent in turn as they are."""
 
 
 def body(film: BenchFilm, field: str | None) -> bytes:
-    """Return the request body: a form with the film in `field`, or the film alone where `field` is None.
-
-    Source: RFC 7578, section 4
-    """
+    """Return the request body: a form with the film in `field`, or the film itself where `field` is None."""
     if field is None:
         return film.data
-    head = (
-        f"--{BOUNDARY}\r\n"
-        f'Content-Disposition: form-data; name="{field}"; filename="{film.name}"\r\n'
-        f"Content-Type: {'image/png' if film.name.lower().endswith('.png') else 'image/jpeg'}\r\n\r\n"
-    )
-    return head.encode() + film.data + f"\r\n--{BOUNDARY}--\r\n".encode()
+    return encode_multipart_formdata({field: (film.name, film.data)}, BOUNDARY)[0]
 
 
 def content_type(field: str | None) -> str:
@@ -82,11 +117,9 @@ def content_type(field: str | None) -> str:
 
 
 def write_bodies(films: Sequence[BenchFilm], field: str | None, folder: Path) -> list[Path]:
-    """Write the request bodies to files of the folder, which a load generator sends as they are."""
+    """Write the request bodies to files of the folder, and return their paths in order."""
     folder.mkdir(parents=True, exist_ok=True)
-    paths = []
-    for number, film in enumerate(films):
-        path = folder / f"{number:03d}.body"
+    paths = [folder / f"{number:03d}.body" for number in range(len(films))]
+    for path, film in zip(paths, films, strict=True):
         path.write_bytes(body(film, field))
-        paths.append(path)
     return paths

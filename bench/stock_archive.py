@@ -6,7 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from bench.contender import bin_of
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file
+
 from bench.contenders.scoring import MODEL_STORE, ROOT
 from bench.errors import ContenderError
 
@@ -22,30 +25,26 @@ def pack(folder: Path) -> Path:
     archive = folder / "pneumonia.mar"
     if archive.exists():
         return archive
-    folder.mkdir()
-    # Here, not above: only this contender wants torch, and the smallest benchmark is to start quickly.
-    import torch  # noqa: PLC0415
-    from safetensors.torch import load_file  # noqa: PLC0415
-
-    weights = load_file(MODEL_STORE / "pneumonia.safetensors")
-    state = {name.removeprefix("mobilenet."): tensor.float() for name, tensor in weights.items()}
-    torch.save(state, folder / "weights.pth")
-    # In the order of the logits, as the contract has them.
-    (folder / "index_to_name.json").write_text(json.dumps({"0": "NORMAL", "1": "PNEUMONIA"}))
     extra = folder / "extra"
     (extra / "handler").mkdir(parents=True)
     for name in ("__init__.py", "torchvision_operators.py"):
         shutil.copy(ROOT / "handler" / name, extra / "handler")
+    weights = MODEL_STORE / "pneumonia.safetensors"
+    with safe_open(weights, framework="pt") as file:
+        (folder / "resolution_px").write_text(file.metadata()["resolution_px"])
+    state = {name.removeprefix("mobilenet."): tensor.float() for name, tensor in load_file(weights).items()}
+    torch.save(state, folder / "weights.pth")
+    # In the order of the logits, as the contract has them.
+    (folder / "index_to_name.json").write_text(json.dumps({"0": "NORMAL", "1": "PNEUMONIA"}))
     command = [
-        bin_of(Path(sys.executable), "torch-model-archiver"),
-        *("--model-name", "pneumonia", "--version", "1.0"),
+        str(Path(sys.executable).parent / "torch-model-archiver"),
+        *("--model-name", "pneumonia", "--version", "1.0", "--export-path", str(folder)),
         *("--model-file", str(CONTENDERS / "torchserve_stock_model.py")),
         *("--handler", str(CONTENDERS / "torchserve_stock.py")),
         *("--serialized-file", str(folder / "weights.pth")),
-        *("--extra-files", f"{folder / 'index_to_name.json'},{extra}"),
-        *("--export-path", str(folder)),
+        *("--extra-files", f"{folder / 'index_to_name.json'},{folder / 'resolution_px'},{extra}"),
     ]
-    packed = subprocess.run(command, capture_output=True, text=True, check=False)
-    if packed.returncode:
-        raise ContenderError(f"torchserve_stock: the archiver failed: {' '.join(packed.stderr.split())[-500:]}")
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise ContenderError(f"torchserve_stock: the archiver failed: {' '.join(done.stderr.split())[-500:]}")
     return archive

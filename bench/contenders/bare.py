@@ -1,55 +1,46 @@
-"""The limit: the decode and the engine in a loop over films in memory, one process a core, no server.
+"""The limit: the decode and the engine in a loop over films in memory, one process a core, no server."""
 
-    python -m bench.contenders.bare --processes 2 --seconds 3 FILM...
-
-Prints one JSON object: for each process the milliseconds that each film took it.
-"""
-
-import json
-import sys
-import time
+from collections.abc import Callable, Sequence
 from itertools import cycle
-from multiprocessing.synchronize import Barrier
+from time import perf_counter
 
 from bench.contenders.scoring import Scorer
-from bench.side_by_side import START_TIMEOUT_S, parser, together
+from bench.processes import together
+from bench.results import Timing
 
 WARM_UP_FILMS = 8
 
 
-def loop(scorer: Scorer, films: list[bytes], seconds: float) -> list[float]:
-    """Score films in turn for so long, and return what each took, in milliseconds."""
+def time(films: Sequence[bytes], seconds: float, *, processes: int) -> Timing:
+    """Score films in turn for so long, in so many processes at once.
+
+    Raises:
+        LoadError: the processes do not end.
+    """
+    per_process = together(_score, films, processes=processes, seconds=seconds)
+    took_ms = [ms for process in per_process for ms in process]
+    return Timing.of(took_ms, errors=0, seconds=sum(took_ms) / 1000 / processes)
+
+
+def _score(films: Sequence[bytes], seconds: float, ready: Callable[[], object]) -> list[float]:
+    scorer = Scorer()
+    for _, data in zip(range(WARM_UP_FILMS), cycle(films), strict=False):
+        scorer.score(data)
+    ready()
+    return loop(scorer, films, seconds)
+
+
+def loop(
+    scorer: Scorer, films: Sequence[bytes], seconds: float, *, clock: Callable[[], float] = perf_counter
+) -> list[float]:
+    """Score films in turn for so many seconds of the clock, and return the milliseconds of each."""
     turns = cycle(films)
     took_ms = []
-    now = time.perf_counter()
+    now = clock()
     end = now + seconds
     while now < end:
         began = now
         scorer.score(next(turns))
-        now = time.perf_counter()
+        now = clock()
         took_ms.append(1000 * (now - began))
     return took_ms
-
-
-def _begin_together(films: list[bytes], seconds: float, barrier: Barrier) -> list[float]:
-    scorer = Scorer()
-    for turn in range(WARM_UP_FILMS):
-        scorer.score(films[turn % len(films)])
-    barrier.wait(START_TIMEOUT_S)
-    return loop(scorer, films, seconds)
-
-
-def loops(films: list[bytes], seconds: float, processes: int) -> list[list[float]]:
-    """Run the loop in so many processes at once, which begin together, and return what each film took each of them."""
-    return together(_begin_together, films, seconds, processes=processes)
-
-
-def main() -> None:
-    """Run the command."""
-    args = parser("bench.contenders.bare").parse_args()
-    films = [path.read_bytes() for path in args.films]
-    sys.stdout.write(json.dumps({"took_ms": loops(films, args.seconds, args.processes)}) + "\n")
-
-
-if __name__ == "__main__":
-    main()

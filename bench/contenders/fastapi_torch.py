@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from fastapi import FastAPI, UploadFile
 from PIL import Image
+from safetensors import safe_open
 from safetensors.torch import load_file
 
 from bench.contenders.scoring import MODEL_STORE
@@ -24,12 +25,14 @@ from torchvision.models import mobilenet_v2  # noqa: E402
 
 app = FastAPI()
 model = mobilenet_v2(num_classes=2)
-weights = load_file(MODEL_STORE / "pneumonia.safetensors")
-model.load_state_dict({name.removeprefix("mobilenet."): tensor.float() for name, tensor in weights.items()})
+weights = MODEL_STORE / "pneumonia.safetensors"
+with safe_open(weights, framework="pt") as file:
+    resolution_px = int(file.metadata()["resolution_px"])
+model.load_state_dict({name.removeprefix("mobilenet."): tensor.float() for name, tensor in load_file(weights).items()})
 model.eval()
 transform = transforms.Compose(
     [
-        transforms.Resize((224, 224)),
+        transforms.Resize((resolution_px, resolution_px)),
         transforms.ToTensor(),
         transforms.Normalize(mean=[0.485, 0.456, 0.406], std=[0.229, 0.224, 0.225]),
     ]

@@ -9,7 +9,7 @@ import pytest
 
 from bench.closed_loop import Wrk
 from bench.errors import InputError
-from bench.ratios import NAMES
+from bench.figures import RATIOS
 from proxy.settings import Settings
 
 pytestmark = pytest.mark.integration
@@ -33,21 +33,21 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_smallest_benchmark_writes_well_formed_results(out: Path) -> None:
-    told = json.loads((out / "results.json").read_text())
-    assert tuple(told["ratios"]) == NAMES
-    assert told["left_out"] == {}
+    found = json.loads((out / "results.json").read_text())
+    assert list(found["ratios"]) == [figure.name for figure in RATIOS]
+    assert found["left_out"] == {}
     # Not equal: on a machine that is busy elsewhere too few films are answered to make a ratio of.
-    measured = {name for name, value in told["ratios"].items() if value is not None}
+    measured = {name for name, value in found["ratios"].items() if value is not None}
     assert measured <= {"fraction_of_bare", "p50_vs_bare", "p99_over_p50"}
-    assert {(run["contender"], run["kind"]) for run in told["runs"]} == {
+    assert {(run["contender"], run["kind"]) for run in found["runs"]} == {
         ("bare", "bare"),
         ("ours_proxy", "closed"),
         ("ours_proxy", "open"),
         ("ours_proxy", "open_poisson"),
     }
-    assert all(run["films"] > 0 and run["errors"] == 0 for run in told["runs"])
-    assert told["memory_mb"] > 0
-    assert told["start_s"] > 0
+    assert all(run["films"] > 0 and run["errors"] == 0 for run in found["runs"])
+    assert found["memory_mb"] > 0
+    assert found["start_s"] > 0
 
 
 def test_smallest_benchmark_writes_a_report_and_plots(out: Path) -> None:

@@ -1,27 +1,7 @@
-"""Runs and sessions that nobody measured."""
+"""Runs and results that nobody measured."""
 
-from pathlib import Path
-
-from bench.closed_loop import Wrk
-from bench.films import BenchFilm
-from bench.measures import Kind, Run, Timing
-from bench.plan import SMALLEST
-from bench.roster import CONTENDERS, PEERS_PYTHON
-from bench.session import Session
-from tests.films import grey, jpeg
-
-
-def timing(films_per_s: float, *, p50_ms: float = 10.0, p99_ms: float = 20.0, errors: int = 0) -> Timing:
-    """Return the timing of one second."""
-    return Timing(
-        films=round(films_per_s),
-        errors=errors,
-        seconds=1.0,
-        mean_ms=p50_ms,
-        p50_ms=p50_ms,
-        p95_ms=p99_ms,
-        p99_ms=p99_ms,
-    )
+from bench.results import Kind, Results, Run, Timing
+from bench.schedule import SMALLEST
 
 
 def run(  # noqa: PLR0913  (each is what some test is about)
@@ -32,21 +12,27 @@ def run(  # noqa: PLR0913  (each is what some test is about)
     round_: int = 1,
     concurrency: int = 16,
     workers: int = 2,
-    width_px: int | None = None,
     p50_ms: float = 10.0,
     p99_ms: float = 20.0,
     errors: int = 0,
 ) -> Run:
-    """Return one run."""
+    """Return a run of one second."""
     return Run(
         contender=contender,
         kind=kind,
         round=round_,
         concurrency=concurrency,
         workers=workers,
-        width_px=width_px,
         rate_per_s=100.0 if kind.startswith("open") else None,
-        timing=timing(films_per_s, p50_ms=p50_ms, p99_ms=p99_ms, errors=errors),
+        timing=Timing(
+            films=round(films_per_s),
+            errors=errors,
+            seconds=1.0,
+            mean_ms=p50_ms,
+            p50_ms=p50_ms,
+            p95_ms=p99_ms,
+            p99_ms=p99_ms,
+        ),
     )
 
 
@@ -69,23 +55,6 @@ def round_of_runs(round_: int = 1, *, ours: float = 180.0) -> list[Run]:
     ]
 
 
-def session(runs: list[Run]) -> Session:
-    """Return a session that has measured these runs."""
-    return Session(
-        plan=SMALLEST,
-        films=[BenchFilm("film.jpeg", jpeg(grey()))],
-        contenders=CONTENDERS,
-        with_bare=True,
-        wrk=Wrk("wrk", ""),
-        workers=2,
-        folder=Path(),
-        peers_python=PEERS_PYTHON,
-        runs=runs,
-        memory_mb=[800.0],
-        start_s=[7.0],
-    )
-
-
 MACHINE = {
     "cpu": "a processor",
     "cores": 2,
@@ -99,3 +68,12 @@ MACHINE = {
     "load_average": 0.1,
     "busy": False,
 }
+
+
+def results_of(runs: list[Run], **values: object) -> Results:
+    """Return the results of a benchmark that has measured these runs."""
+    measured = Results(schedule=SMALLEST, films=1, workers=2, machine=dict(MACHINE), runs=runs)
+    measured.memory_mb, measured.start_s = [800.0], [7.0]
+    for name, value in values.items():
+        setattr(measured, name, value)
+    return measured

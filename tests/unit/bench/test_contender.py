@@ -3,17 +3,17 @@
 import sys
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
 import pytest
 
-from bench import contender as module
 from bench.agreement import check
-from bench.contender import Command, Contender, Live, Place, live, p_pneumonia
+from bench.contender import Contender, Live, Place, live
 from bench.errors import ContenderError
 from bench.films import BenchFilm
-from handler.contract import Calibration
+from bench.processes import Command
 from tests.models import contract
 
 SERVER = """
@@ -32,41 +32,27 @@ http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
 FILM = BenchFilm("film.jpeg", b"a film")
 
 
-def stub(answer: str = '{"p_pneumonia": 0.9}', status: int = 200, *, same_engine: bool = True) -> Contender:
+def stub(answer: str = '{"p_pneumonia": 0.9}', status: int = 200) -> Contender:
     def commands(place: Place) -> Sequence[Command]:
-        return [([sys.executable, "-c", SERVER, str(place.port), answer, str(status)], {})]
+        return [([sys.executable, "-c", SERVER, str(place.ports[0]), answer, str(status)], {})]
 
-    return Contender(name="stub", title="a stub", commands=commands, same_engine=same_engine)
+    return Contender(name="stub", title="a stub", commands=commands)
 
 
-def started(contender: Contender, folder: Path) -> AbstractContextManager[Live]:
-    return live(contender, folder=folder / "place", workers=1, peers_python=Path("/none/python"), film=FILM)
+def started(contender: Contender, folder: Path, timeout_s: float = 20.0) -> AbstractContextManager[Live]:
+    return live(contender, folder=folder / "place", workers=1, film=FILM, timeout_s=timeout_s)
 
 
 def test_contender_answers_and_is_ended(tmp_path: Path) -> None:
     before = set(psutil.Process().children())
-    with started(stub(), tmp_path) as up:
-        assert up.ask(FILM, up.urls[0]) == {"p_pneumonia": 0.9}
-        assert up.start_s > 0
-        assert up.memory() > 1
+    with started(stub(), tmp_path) as running:
+        assert running.ask(FILM, running.urls[0]) == {"p_pneumonia": 0.9}
+        assert running.start_s > 0
+        assert running.memory() > 1
     assert set(psutil.Process().children()) == before
 
 
-def test_settling_waits_until_the_backlog_is_worked_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with started(stub(), tmp_path) as up:
-        refusals = iter([ContenderError("503"), ContenderError("503")])
-
-        def ask(_: module.Live, film: BenchFilm, url: str) -> dict[str, object]:
-            if refusal := next(refusals, None):
-                raise refusal
-            return {"film": film.name, "url": url}
-
-        monkeypatch.setattr(module.Live, "ask", ask)
-        up.settle()
-        assert next(refusals, None) is None
-
-
-def test_contender_that_ends_at_once_is_told_with_its_last_words(tmp_path: Path) -> None:
+def test_contender_that_ends_at_once_is_reported_with_its_last_output(tmp_path: Path) -> None:
     def commands(_: Place) -> Sequence[Command]:
         return [([sys.executable, "-c", "raise SystemExit('no such model')"], {})]
 
@@ -75,50 +61,29 @@ def test_contender_that_ends_at_once_is_told_with_its_last_words(tmp_path: Path)
         pass
 
 
-def test_contender_that_is_not_installed_is_told(tmp_path: Path) -> None:
-    missing = Contender(name="peer", title="a peer", commands=lambda place: [([str(place.peers_python)], {})])
+def test_contender_that_is_not_installed_is_reported(tmp_path: Path) -> None:
+    missing = Contender(name="peer", title="a peer", commands=lambda _: [(["/none/python"], {})])
     with pytest.raises(ContenderError, match="not installed: there is no /none/python"), started(missing, tmp_path):
         pass
 
 
-def test_contender_that_refuses_every_film_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "START_TIMEOUT_S", 1.0)
-    with pytest.raises(ContenderError, match="422"), started(stub("no", 422), tmp_path):
+def test_contender_that_refuses_every_film_is_reported(tmp_path: Path) -> None:
+    with pytest.raises(ContenderError, match="422"), started(stub("no", 422), tmp_path, 1.0):
         pass
 
 
-@pytest.mark.parametrize(
-    ("same_engine", "p_expected", "agrees"),
-    [(True, 0.9, True), (True, 0.885, True), (True, 0.87, False), (False, 0.83, True), (False, 0.75, False)],
-)
-def test_contender_is_checked_against_the_bare_loop(
-    tmp_path: Path, same_engine: bool, p_expected: float, agrees: bool
-) -> None:
-    with started(stub(same_engine=same_engine), tmp_path) as up:
-        if agrees:
-            check(up, [FILM], {"film.jpeg": p_expected}, contract())
-        else:
-            with pytest.raises(ContenderError, match="the bare loop says"):
-                check(up, [FILM], {"film.jpeg": p_expected}, contract())
+def test_load_carries_films_as_the_contender_takes_them(tmp_path: Path) -> None:
+    with started(stub(), tmp_path) as running:
+        form = running.load([FILM], tmp_path / "form")
+        raw = running.as_contender(replace(stub(), form_field=None)).load([FILM], tmp_path / "raw")
+    assert form.headers["Content-Type"].startswith("multipart/form-data")
+    assert FILM.data in form.bodies[0].read_bytes()
+    assert raw.headers == {"Content-Type": "application/octet-stream"}
+    assert raw.bodies[0].read_bytes() == FILM.data
 
 
-CALIBRATION = Calibration(temperature=2.0, bias=1.0)
-
-
-def test_calibrated_answer_is_taken_as_it_is() -> None:
-    assert p_pneumonia({"p_pneumonia": 0.25}, CALIBRATION) == 0.25
-
-
-@pytest.mark.parametrize("answer", [{"score": 0.5}, {"NORMAL": 0.5, "PNEUMONIA": 0.5}])
-def test_softmax_is_calibrated_as_the_service_does(answer: dict[str, float]) -> None:
-    assert p_pneumonia(answer, CALIBRATION) == pytest.approx(0.7310586)
-
-
-@pytest.mark.parametrize(("score", "p_expected"), [(0.0, 0.0), (1.0, 1.0)])
-def test_certain_softmax_stays_finite(score: float, p_expected: float) -> None:
-    assert p_pneumonia({"score": score}, CALIBRATION) == pytest.approx(p_expected, abs=0.01)
-
-
-def test_answer_without_a_probability_is_refused() -> None:
-    with pytest.raises(ContenderError, match="without a probability"):
-        p_pneumonia({"prediction": "NORMAL"}, CALIBRATION)
+def test_contender_with_other_results_is_refused(tmp_path: Path) -> None:
+    with started(stub(), tmp_path) as running:
+        check(running, [FILM, FILM], [0.9, 0.91], contract())
+        with pytest.raises(ContenderError, match="its results are not the bare loop's: 2 of 2 decisions differ"):
+            check(running, [FILM, FILM], [0.1, 0.1], contract())

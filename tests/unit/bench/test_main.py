@@ -4,20 +4,20 @@ import pytest
 
 from bench.__main__ import chosen, main
 from bench.errors import InputError
-from bench.roster import CONTENDERS
+from bench.roster import CONTENDERS, TITLES
 
 
-def test_all_contenders_are_the_default() -> None:
-    assert chosen(None) == list(CONTENDERS)
+def test_every_contender_can_be_chosen() -> None:
+    assert chosen(list(TITLES)) == list(CONTENDERS)
 
 
 def test_chosen_contenders_keep_the_roster_s_order() -> None:
-    assert [one.name for one in chosen("litserve,bare,ours_proxy")] == ["ours_proxy", "litserve"]
+    assert [one.name for one in chosen(["litserve", "bare", "ours_proxy"])] == ["ours_proxy", "litserve"]
 
 
 def test_unknown_contender_is_refused_and_the_known_are_named() -> None:
     with pytest.raises(InputError, match="no contender flask: there are bare, ours_proxy"):
-        chosen("flask,bare")
+        chosen(["flask", "bare"])
 
 
 def test_mistake_is_one_line_and_exit_code_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,13 +4,14 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 import pytest
 
 from bench.contenders.scoring import ROOT
-from bench.processes import free_ports, memory_mb, pin, started, tail
+from bench.processes import free_ports, memory_mb, started, tail, together
 
 STUBBORN = """
 import signal, subprocess, sys, time
@@ -45,9 +46,8 @@ def wait_for_pid(log: Path) -> int:
     raise AssertionError("no process id")
 
 
-def test_process_and_child_are_ended_even_if_they_will_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bench.processes.STOP_TIMEOUT_S", 0.3)
-    with started([python(STUBBORN)], tmp_path / "log") as (process,):
+def test_process_and_child_are_ended_even_if_they_will_not(tmp_path: Path) -> None:
+    with started([python(STUBBORN)], tmp_path / "log", stop_timeout_s=0.3) as (process,):
         child = wait_for_pid(tmp_path / "log")
     assert process.returncode == -signal.SIGKILL
     assert not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE
@@ -66,10 +66,8 @@ import signal, sys, time
 from pathlib import Path
 from bench.processes import started
 stubborn = "import os, signal, time; signal.signal(15, signal.SIG_IGN); print(os.getpid(), flush=True); time.sleep(60)"
-import bench.processes
-bench.processes.STOP_TIMEOUT_S = 1.0
 signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background
-with started([([sys.executable, "-c", stubborn], {})], Path(sys.argv[1])):
+with started([([sys.executable, "-c", stubborn], {})], Path(sys.argv[1]), stop_timeout_s=1.0):
     time.sleep(60)
 """
     log = tmp_path / "log"
@@ -124,15 +122,16 @@ def test_ports_are_free_and_differ() -> None:
             trial.bind(("127.0.0.1", port))
 
 
-@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system binds no process to cores")
-def test_process_is_bound_to_so_many_cores() -> None:
-    before = os.sched_getaffinity(0)
-    try:
-        assert pin(1) == 1
-        assert len(os.sched_getaffinity(0)) == 1
-    finally:
-        os.sched_setaffinity(0, before)
-
-
 def test_tail_of_a_missing_log_is_empty(tmp_path: Path) -> None:
     assert tail(tmp_path / "log") == ""
+
+
+def square(number: int, seconds: float, ready: Callable[[], object]) -> tuple[float, int]:
+    ready()
+    return number**2 + seconds, os.getpid()
+
+
+def test_processes_work_together_and_return_their_results() -> None:
+    results = together(square, 3, processes=2, seconds=0.5)
+    assert [value for value, _ in results] == [9.5, 9.5]
+    assert len({pid for _, pid in results} - {os.getpid()}) == 2

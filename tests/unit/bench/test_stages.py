@@ -1,20 +1,26 @@
-import logging
+from itertools import count
 from pathlib import Path
 
 import pytest
 
-from bench import stages
 from bench.films import BenchFilm
+from bench.stages import mean_ms, measure
 from tests.films import grey, jpeg
 from tests.models import write_model_store
 
 
-@pytest.mark.parametrize("alone", [True, False])
-def test_parts_are_timed_in_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, alone: bool) -> None:
+@pytest.mark.parametrize("processes", [1, 2])
+def test_parts_are_timed_in_process(tmp_path: Path, processes: int) -> None:
     write_model_store(tmp_path)
-    monkeypatch.setattr(stages, "MODEL_STORE", tmp_path)
-    root = logging.getLogger()
-    monkeypatch.setattr(root, "level", root.level)  # the handler sets it
     films = [BenchFilm(f"{seed}.jpeg", jpeg(grey(300, 200, seed=seed))) for seed in range(2)]
-    told = stages.measure(films, 0.2, alone=alone)
-    assert min(told.form, told.jpeg, told.decode, told.engine, told.handle) > 0
+    costs = measure(films, 0.2, processes=processes, model_store=tmp_path)
+    assert set(costs) == {"form", "jpeg", "decode", "engine", "handle"}
+    assert min(costs.values()) > 0
+
+
+def test_parts_take_turns_over_all_films_until_the_time_is_up() -> None:
+    ticks, seen = count(), []
+    parts = {"a": lambda film: seen.append(("a", film)), "b": lambda film: seen.append(("b", film))}
+    costs = mean_ms(parts, films=2, seconds=0, clock=lambda: float(next(ticks)))
+    assert seen == [("a", 0), ("b", 0), ("a", 1), ("b", 1)]
+    assert costs == pytest.approx({"a": 1000, "b": 1000})

@@ -1,4 +1,4 @@
-"""How long and how often everything is measured: in full, quickly, or just to see that it works."""
+"""How long and how often everything is measured: in full, quickly, or only to see that it works."""
 
 from dataclasses import dataclass
 
@@ -6,11 +6,11 @@ LOAD = 16
 """The concurrency at which contenders are compared."""
 
 OPEN_LOOP_SHARE = 0.8
-"""Of the highest throughput: the rate at which the open loop's latencies are told."""
+"""Of the highest throughput: the rate of the open loop."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class Schedule:
     """One size of benchmark."""
 
     name: str
@@ -22,13 +22,11 @@ class Plan:
     warm_up_s: float
     """A JVM takes some seconds to compile what it runs."""
     open_loop_s: float
-    workers: tuple[int, ...]
+    workers: tuple[int, ...] = ()
     """Numbers of workers that this service is measured with, beside one a core."""
-    widths_px: tuple[int, ...]
-    """Films are also made this wide, for the cost over their size."""
 
 
-FULL = Plan(
+FULL = Schedule(
     name="full",
     rounds=3,
     concurrencies=(1, 2, 4, 8, 16, 32, 64),
@@ -36,10 +34,8 @@ FULL = Plan(
     warm_up_s=5,
     open_loop_s=15,
     workers=(1, 2, 3, 4),
-    widths_px=(512, 1024, 1536, 2048, 3072),
 )
-
-QUICK = Plan(
+QUICK = Schedule(
     name="quick",
     rounds=2,
     concurrencies=(1, 16),
@@ -47,16 +43,5 @@ QUICK = Plan(
     warm_up_s=2,
     open_loop_s=4,
     workers=(1,),
-    widths_px=(512, 2048),
 )
-
-SMALLEST = Plan(
-    name="smallest",
-    rounds=1,
-    concurrencies=(1, 16),
-    seconds=1,
-    warm_up_s=1,
-    open_loop_s=2,
-    workers=(),
-    widths_px=(),
-)
+SMALLEST = Schedule(name="smallest", rounds=1, concurrencies=(1, 16), seconds=1, warm_up_s=1, open_loop_s=2)
