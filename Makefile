@@ -182,6 +182,11 @@ bench: $(VENV)/.bench $(VENV_BENCH)/.peers $(WRK) $(MAR) ## Measure the service 
 bench-decoding: $(VENV)/.bench ## Time the decoding against Pillow's, which checks nothing: make bench-decoding FILMS=DIR
 	@$(BIN)/python -m bench.decoding --films $(call required,FILMS) $(if $(JSON),--json $(JSON))
 
+.PHONY: bench-checkouts
+bench-checkouts: $(VENV)/.bench $(WRK) ## Measure two checkouts in turn: make bench-checkouts BEFORE=DIR AFTER=DIR FILMS=DIR (ROUNDS=N)
+	@$(BIN)/python -m bench.checkouts $(call required,BEFORE) $(call required,AFTER) \
+	  $(if $(FILMS),--films $(FILMS)) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(JSON),--json $(JSON))
+
 .PHONY: profile
 profile: $(VENV)/.bench $(WRK) $(MAR) ## Measure where each millisecond of a request goes: make profile FILMS=DIR OUT=DIR (BEFORE=profile.json)
 	@$(BIN)/python -m bench.profile $(if $(FILMS),--films $(FILMS)) --out $(or $(OUT),out/profile) \
