@@ -1,5 +1,6 @@
 """Uvicorn's HTTP protocol, with five edges of ours."""
 
+import math
 from contextlib import suppress
 from http import HTTPStatus
 from typing import Any
@@ -35,8 +36,8 @@ class HttpProtocol(HttpToolsProtocol):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._discarded_bytes = 0
-        self._in_head = True
-        self._head_bytes = 0
+        self._head_bytes: float = 0
+        """What has arrived of a head that is not complete."""
         self._refused = False
 
     def data_received(self, data: bytes) -> None:
@@ -45,16 +46,15 @@ class HttpProtocol(HttpToolsProtocol):
             self._discard(len(data))
             return
         self._unset_keepalive_if_required()
+        self._head_bytes += len(data)
         try:
             self._parse(memoryview(data))
         except httptools.HttpParserError:
             self.send_400_response("Invalid HTTP request received.")
             return
-        if self._in_head:
-            self._head_bytes += len(data)
-            if self._head_bytes > MAX_HEAD_BYTES:
-                message = f"the request's line and header fields are over the limit of {MAX_HEAD_BYTES} bytes"
-                self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "header_too_large", message)
+        if self._head_bytes > MAX_HEAD_BYTES:
+            message = f"the request's line and header fields are over the limit of {MAX_HEAD_BYTES} bytes"
+            self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "header_too_large", message)
 
     def _parse(self, data: memoryview) -> None:
         """Parse what arrived, and anew, without its offer, each request that offers another protocol.
@@ -78,16 +78,16 @@ class HttpProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Begin a request, unless it is to be parsed anew."""
+        self._head_bytes = -math.inf  # what follows is a body
         if not self.parser.should_upgrade():
-            self._in_head = False
             super().on_headers_complete()
         elif self.parser.get_method() == b"CONNECT":
             raise ValueError("this is no proxy to elsewhere")  # a 400; it would be an upgrade however often parsed
 
     def on_message_complete(self) -> None:
         """End a request, unless it is to be parsed anew."""
+        self._head_bytes = 0
         if not self.parser.should_upgrade():
-            self._in_head, self._head_bytes = True, 0
             super().on_message_complete()
 
     def eof_received(self) -> bool:  # type: ignore[override]  # asyncio's may, uvicorn's never does
@@ -114,6 +114,9 @@ class HttpProtocol(HttpToolsProtocol):
             f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
         )
         self._refused = True
+        if self.cycle is not None:  # an earlier request of this connection: its answer could not be told from this one
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
         self.transport.write(head.encode() + body)
         with suppress(OSError):  # it has left
             self.transport.write_eof()

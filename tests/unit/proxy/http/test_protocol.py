@@ -220,3 +220,13 @@ async def test_heads_of_many_requests_do_not_add_up(telling: Connection) -> None
     for _ in range(5):
         writer.write(b"GET /a HTTP/1.1\r\nHost: x\r\nX-Long: " + b"x" * (MAX_HEAD_BYTES // 3) + b"\r\n\r\n")
         assert (await answer(reader)).startswith(b"GET /a")
+
+
+async def test_body_is_no_head_however_it_is_cut(telling: Connection) -> None:
+    reader, writer = telling
+    for _ in range(3):
+        writer.write(b"POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 400000\r\n\r\n" + b"x" * 300_000)
+        await writer.drain()
+        await asyncio.sleep(0.02)
+        writer.write(b"x" * 100_000)
+        assert len(await answer(reader)) > 400_000
