@@ -1,0 +1,238 @@
+"""python -m training.evaluate.calibrate --data DIR --run DIR [--model-store DIR] [--version X.Y.Z]
+
+Fit temperature and bias, and choose the operating points, on a run's validation films with the shipped ONNX file, and
+write `contract.json`. The films must be the run's own: the same split is made again and its digest compared.
+
+They are chosen on the films as they are and as other sites may take them (`counterfactuals.ACQUISITIONS`) together:
+thresholds chosen on films of the source alone did not carry over to films of another look.
+"""
+
+import argparse
+import hashlib
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from scipy.optimize import minimize
+
+from handler.contract import SCHEMA_VERSION, Calibration, Gate, Interval, ModelContract, OperatingPoint
+from handler.engine import Engine
+from handler.imaging import INPUT_PX, VERSION
+from handler.network import MEAN, STD
+from handler.screening import decide, probabilities
+from training import cli
+from training.changes.counterfactuals import ACQUISITIONS, served, taken_otherwise
+from training.data.films import DecodedFilms
+from training.errors import ArtefactError, DataError
+from training.evaluate.evaluate import THREADS, logits_of
+from training.figures.metrics import LABELS, share, wilson
+from training.learn.run_folder import load_films, parts, read_run
+
+logger = logging.getLogger(__name__)
+
+NOTE = "High-recall screening model; not a medical device."
+LICENCE = "MIT; trained on Chest X-Ray Images (Kermany et al. 2018, doi:10.17632/rscbjbr9sj), CC BY 4.0"
+
+SENSITIVITY_LOW = 0.98
+"""`rule_out` has the highest threshold at which, under every acquisition, the 95 % interval of sensitivity lies above
+this: of the 550 films of PNEUMONIA that the shipped recipe holds out, 4 may be missed, 99.3 % are caught."""
+
+MAX_COLOUR = 8.0
+"""Levels between channels; a grey film saved in colour has 0, a tinted scan a few, a photograph tens."""
+
+Logits = npt.NDArray[np.float32]
+"""(N, 2); where films are seen under A acquisitions, (N, A, 2), the first of them as they are."""
+Labels = npt.NDArray[np.int64]
+Probabilities = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """A calibration, and thresholds on its probabilities by operating point, chosen on some films."""
+
+    calibration: Calibration
+    thresholds: Mapping[str, float]
+
+
+def main() -> None:
+    """Parse the command line and calibrate."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="the folder or CSV that the run learned from")
+    parser.add_argument("--run", type=Path, required=True, help="a run folder of training.learn.train")
+    parser.add_argument("--model-store", type=Path, default=Path("model_store"), help="has pneumonia.onnx")
+    parser.add_argument("--version", help="of the model (default: that of the contract that is replaced, else 1.0.0)")
+    args = parser.parse_args()
+    learned, held_out = parts(load_films(args.data), args.run)
+    contract = calibrate(
+        args.model_store / "pneumonia.onnx",
+        learned=learned,
+        held_out=held_out,
+        version=args.version or _version(args.model_store / "contract.json"),
+        data_sha256=read_run(args.run)[1],
+    )
+    contract.save(args.model_store / "contract.json")
+    fitted = contract.calibration
+    logger.info(
+        "temperature %.3f, bias %.3f on %d films held out", fitted.temperature, fitted.bias, len(held_out.files)
+    )
+    for point in contract.operating_points:
+        logger.info(
+            "%s: threshold %.4f, sensitivity %s, specificity %s",
+            point.name,
+            point.threshold,
+            _told(point.sensitivity),
+            _told(point.specificity),
+        )
+
+
+def calibrate(
+    onnx: Path, *, learned: DecodedFilms, held_out: DecodedFilms, version: str, data_sha256: str
+) -> ModelContract:
+    """Return the contract of a model: calibration and operating points by films held out, the gate by those learned.
+
+    Raises:
+        ArtefactError: the ONNX file is missing.
+        DataError: too few films of PNEUMONIA are held out.
+    """
+    try:
+        model_sha256 = hashlib.sha256(onnx.read_bytes()).hexdigest()
+    except OSError as exc:
+        raise ArtefactError(f"{onnx}: {exc.strerror}") from exc
+    # In float32: the thresholds must not depend on the processor that chose them.
+    engine = Engine(onnx, exact=True, threads=THREADS)
+    logits, labels = acquired_logits(engine, held_out), held_out.labels
+    choice = chosen(logits, labels)
+    p_pneumonia = probabilities(logits[:, 0], choice.calibration)
+    return ModelContract(
+        schema_version=SCHEMA_VERSION,
+        model_version=version,
+        labels=LABELS,
+        input_px=INPUT_PX,
+        mean=MEAN,
+        std=STD,
+        preprocessing_version=VERSION,
+        calibration=choice.calibration,
+        operating_points=tuple(
+            operating_point(name, threshold, p_pneumonia, labels) for name, threshold in choice.thresholds.items()
+        ),
+        default_operating_point="rule_out",
+        gate=gate(learned),
+        model_sha256=model_sha256,
+        data_sha256=data_sha256,
+        licence=LICENCE,
+        note=NOTE,
+    )
+
+
+def acquired_logits(engine: Engine, films: DecodedFilms) -> Logits:
+    """Return the logits (N, A, 2) of films as they are, and under each acquisition, always drawn alike."""
+    changed = (served(taken_otherwise(change, films.pixels, films.labels)) for change in ACQUISITIONS.values())
+    seen = [logits_of(engine, pixels) for pixels in (films.pixels, *changed)]
+    return np.stack(seen, axis=1)
+
+
+def chosen(logits: Logits, labels: Labels, *, low: float = SENSITIVITY_LOW) -> Choice:
+    """Choose calibration and thresholds as they ship, on films of logits (N, A, 2) and labels (N,).
+
+    The calibration and `balanced` are of all acquisitions together; `rule_out` is the lowest threshold that any of them
+    wants.
+
+    Raises:
+        DataError: there are too few films of PNEUMONIA to show a sensitivity of `low`.
+    """
+    acquisitions = logits.shape[1]
+    pooled, pooled_labels = logits.reshape(-1, 2), labels.repeat(acquisitions)
+    calibration = fit_calibration(pooled, pooled_labels)
+    p_pneumonia = probabilities(pooled, calibration)
+    of_each = p_pneumonia.reshape(-1, acquisitions).T  # (A, N)
+    thresholds = {
+        "rule_out": min(rule_out_threshold(p, labels, low=low) for p in of_each),
+        "balanced": balanced_threshold(p_pneumonia, pooled_labels),
+    }
+    return Choice(calibration=calibration, thresholds=thresholds)
+
+
+def fit_calibration(logits: Logits, targets: Labels | Probabilities) -> Calibration:
+    """Return the temperature and bias that minimise the negative log-likelihood of logits (N, 2).
+
+    Two parameters only, so that they cannot learn the films by heart. The targets (N,), in [0, 1], are the labels, or
+    labels drawn in a little where the films are so few that no steepness would be too great for them.
+    """
+
+    def candidate(parameters: npt.NDArray[np.float64]) -> Calibration:
+        return Calibration(temperature=float(np.exp(parameters[0])), bias=float(parameters[1]))
+
+    def loss(parameters: npt.NDArray[np.float64]) -> float:
+        p = probabilities(logits, candidate(parameters))
+        of_pneumonia, of_normal = np.log(np.clip((p, 1.0 - p), 1e-12, None))
+        return float(-(targets * of_pneumonia + (1.0 - targets) * of_normal).mean())
+
+    best = candidate(minimize(loss, x0=(0.0, 0.0), method="Nelder-Mead").x)
+    return Calibration(temperature=round(best.temperature, 6), bias=round(best.bias, 6))
+
+
+def rule_out_threshold(p_pneumonia: Probabilities, labels: Labels, *, low: float = SENSITIVITY_LOW) -> float:
+    """Return the highest threshold whose sensitivity has a 95 % interval that begins at `low` or above.
+
+    Raises:
+        DataError: there are too few films of PNEUMONIA to show it at any threshold.
+    """
+    positives = np.sort(p_pneumonia[labels == 1])
+    missed = -1
+    while missed + 1 < len(positives) and wilson(len(positives) - missed - 1, len(positives))[0] >= low:
+        missed += 1
+    if missed < 0:
+        raise DataError(f"{len(positives)} films of PNEUMONIA are too few to show a sensitivity above {low}")
+    caught = positives[missed]  # the lowest that must stay at or above the threshold
+    return _between(p_pneumonia[p_pneumonia < caught].max(initial=0.0), caught)
+
+
+def balanced_threshold(p_pneumonia: Probabilities, labels: Labels) -> float:
+    """Return the threshold of the largest sensitivity plus specificity (Youden's J).
+
+    Source: Youden, Index for Rating Diagnostic Tests, Cancer 3 (1950) 32-35.
+    """
+    values = np.unique(p_pneumonia)
+    gain = [(p_pneumonia[labels == 1] >= v).mean() + (p_pneumonia[labels == 0] < v).mean() for v in values]
+    best = int(np.argmax(gain))
+    return _between(values[best - 1] if best else 0.0, values[best])
+
+
+def operating_point(name: str, threshold: float, p_pneumonia: Probabilities, labels: Labels) -> OperatingPoint:
+    """Return the operating point with its evidence: rates and Wilson intervals on these films."""
+    decisions = decide(p_pneumonia, threshold)
+    return OperatingPoint(
+        name=name,
+        threshold=threshold,
+        sensitivity=share(decisions[labels == 1]),
+        specificity=share(~decisions[labels == 0]),
+    )
+
+
+def gate(films: DecodedFilms) -> Gate:
+    """Return what the input gate knows of the films that were learned from."""
+    contrast = np.percentile([facts.contrast for facts in films.facts], 0.1)
+    return Gate(min_contrast=round(float(contrast), 2), max_colour=MAX_COLOUR, min_side_px=INPUT_PX)
+
+
+def _between(below: float, above: float) -> float:
+    """Return a threshold of four decimals half-way, on the logit's scale, between two neighbouring probabilities."""
+    low, high = np.clip((below, above), 1e-4, 1.0 - 1e-4)
+    middle = np.mean([np.log(low / (1.0 - low)), np.log(high / (1.0 - high))])
+    return float(np.clip(np.round(1.0 / (1.0 + np.exp(-middle)), 4), 1e-4, round(float(high), 4)))
+
+
+def _version(contract: Path) -> str:
+    """Return the model version of a contract that is about to be replaced; a first one begins at 1.0.0."""
+    return ModelContract.load(contract).model_version if contract.exists() else "1.0.0"
+
+
+def _told(rate: Interval) -> str:
+    return f"{rate.value:.4f} [{rate.low:.4f}, {rate.high:.4f}]"
+
+
+if __name__ == "__main__":
+    cli.run(main)

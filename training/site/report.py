@@ -1,0 +1,97 @@
+"""A site's measures as one page to read, in Markdown."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from training.evaluate.evaluate import RATES
+
+PREVALENCE = (
+    "PPV: how often an answer of PNEUMONIA is right; NPV: the same of NORMAL. Both depend on how many of the films "
+    "sent are PNEUMONIA, and the share among labelled films says nothing of a clinic's. Sensitivity and specificity "
+    "are taken to be those measured here."
+)
+
+
+def page(told: Mapping[str, Any]) -> str:
+    """Return the report; `told` is what `site.json` holds."""
+    films, patients = told["films"], told["patients"]
+    calibration = told["calibration"]
+    counted = (
+        f"{films['NORMAL']:,} films of NORMAL of {patients['NORMAL']:,} patients, {films['PNEUMONIA']:,} of PNEUMONIA "
+        f"of {patients['PNEUMONIA']:,}; {told['skipped']:,} files could not be read, {told['copies']:,} were copies of "
+        "others. Brackets are 95 % intervals, by patient where nothing else is said. Not a medical device."
+    )
+    fitted = (
+        f"Temperature and bias are {_pair(calibration['shipped'])} as shipped and {_pair(calibration['site'])} on "
+        f"these films. What this is worth is cross-fitted in {told['folds']} parts by patient: each film is judged by "
+        "a calibration and thresholds chosen without its patient. The thresholds in the head of the table are chosen "
+        "on all films. The probabilities are right where as many films are PNEUMONIA as here, "
+        f"{films['PNEUMONIA'] / sum(films.values()):.0%}; the decisions do not depend on it."
+    )
+    sections = [
+        f"# Model {told['model_version']} on this site's films",
+        counted,
+        "## Verdict",
+        "\n".join(f"- {finding}" for finding in told["verdict"]["findings"]),
+        f"**What to do:** {told['verdict']['advice']}",
+        "## As it ships",
+        _measures(told["shipped"]),
+        "![ROC](roc.png) ![Precision and recall](precision_recall.png)",
+        "![Confusion](confusion.png)",
+        "## Recalibrated",
+        fitted,
+        _measures(told["cross_fitted"]),
+        _losses(told["log_loss"]),
+        "Before, and after (cross-fitted):",
+        "![Calibration before](reliability.png) ![Calibration after](reliability_recalibrated.png)",
+        "## What an answer means, by prevalence",
+        PREVALENCE,
+        "As it ships:",
+        _predictive(told["predictive_values"]["shipped"]),
+        "![Predictive values as shipped](predictive_values.png)",
+        "Recalibrated, cross-fitted:",
+        _predictive(told["predictive_values"]["cross_fitted"]),
+        "![Predictive values recalibrated](predictive_values_recalibrated.png)",
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
+def _measures(told: Mapping[str, Any]) -> str:
+    """Return measures shaped as `metrics.json` as a table, a column an operating point."""
+    points, intervals = told["operating_points"], told["ci95"]["operating_points"]
+    overall = ", ".join(
+        f"{name} {told[key]:.3f} {_ends(told['ci95'][key])}" for name, key in (("ROC-AUC", "roc_auc"), ("ECE", "ece"))
+    )
+    rows = [
+        [rate, *(f"{point[rate]:.3f} {_ends(intervals[name][rate])}" for name, point in points.items())]
+        for rate in RATES
+    ]
+    header = ["", *(f"`{name}`, p >= {point['threshold']:.4f}" for name, point in points.items())]
+    return f"{overall}.\n\n{_table(header, rows)}"
+
+
+def _losses(told: Mapping[str, Any]) -> str:
+    return "Log loss: " + ", ".join(f"{key} {told[key]:.3f} {_ends(ends)}" for key, ends in told["ci95"].items()) + "."
+
+
+def _predictive(points: Mapping[str, list[dict[str, Any]]]) -> str:
+    """Return predictive values as a table, a row a prevalence."""
+    header = ["prevalence", *(f"`{name}` {value}" for name in points for value in ("PPV", "NPV"))]
+    rows = []
+    for at_one in zip(*points.values(), strict=True):
+        cells = [f"{row[key]:.3f} {_ends(row['ci95'][key])}" for row in at_one for key in ("ppv", "npv")]
+        rows.append([f"{at_one[0]['prevalence']:.0%}", *cells])
+    return _table(header, rows)
+
+
+def _pair(told: Mapping[str, float]) -> str:
+    return f"{told['temperature']:.3f} and {told['bias']:.3f}"
+
+
+def _ends(ends: list[float]) -> str:
+    return f"[{ends[0]:.3f}, {ends[1]:.3f}]"
+
+
+def _table(header: list[str], rows: list[list[str]]) -> str:
+    lines = [header, ["-"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

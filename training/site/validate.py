@@ -1,0 +1,161 @@
+"""python -m training.site.validate --data DIR_OR_CSV --out OUT [--sensitivity 0.95] [--write DIR --version X.Y.Z]
+
+What a careful site does first: try the shipped model on labelled films of its own. Scores them as the server does and
+writes OUT/site.md, site.json, predictions.csv and plots: measures with intervals, calibration before and after,
+predictive values, a threshold for a wanted sensitivity, and a verdict. With --write, also a model store recalibrated
+to the site, with reference answers, ready for `make serve MODEL_STORE=DIR`.
+"""
+
+import argparse
+import dataclasses
+import json
+import logging
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from handler.contract import ModelContract
+from handler.screening import log_odds
+from training.cli import run
+from training.data.films import DecodedFilms, decode_films, find_films, folds_for, without_copies
+from training.errors import DataError
+from training.evaluate import evaluate
+from training.evaluate.calibrate import Choice, Logits
+from training.evaluate.cross_fit import cross_fit, predictive_values
+from training.evaluate.evaluate import Served, Shipped, answered, measure
+from training.evaluate.reference import find_reference_films
+from training.figures import plots
+from training.figures.metrics import LABELS
+from training.site import report as site_report
+from training.site.recommend import Recommendation, choose, log_losses, recommend
+from training.site.store import check_request, site_contract, write_store
+from training.site.verdict import verdict
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Findings:
+    """What a site's films say."""
+
+    shipped: Served
+    """As it ships."""
+    choice: Choice
+    """On all films, at the wanted sensitivity."""
+    fitted: Served
+    """Cross-fitted: what choices made in the same way are worth."""
+    recommendation: Recommendation
+    told: dict[str, Any]
+    """What `site.json` holds."""
+
+
+def main() -> None:
+    """Validate, as the command line says."""
+    args = _parser().parse_args()
+    if not 0.0 < args.sensitivity < 1.0:
+        raise DataError(f"sensitivity: must lie in (0, 1), got {args.sensitivity}")
+    shipped = Shipped.load(args.model_store)
+    contract = shipped.contract
+    if args.write:
+        check_request(args.write, args.version, source=args.model_store, shipped=contract)
+        find_reference_films(args.reference)
+    found = decode_films(find_films(args.data))
+    films = replace(without_copies(found), skipped=found.skipped)
+    folds = folds_for(films)
+    try:
+        args.out.mkdir(parents=True, exist_ok=True)
+    except OSError as exc:
+        raise DataError(f"{args.out}: {exc.strerror or exc}") from exc
+    findings = examine(contract, films, shipped.logits(films), sensitivity=args.sensitivity, folds=folds)
+    findings.told["copies"] = len(found.files) - len(films.files)
+    write(args.out, args.data, films, findings)
+    for line in (*findings.told["verdict"]["findings"], f"What to do: {findings.told['verdict']['advice']}"):
+        logger.info("%s", line.replace("**", ""))
+    logger.info("written to %s", args.out / "site.md")
+    if args.write:
+        _write_store(args, contract, findings)
+
+
+def examine(
+    contract: ModelContract, films: DecodedFilms, logits: Logits, *, sensitivity: float, folds: int
+) -> Findings:
+    """Return everything that films of logits (N, 2) say of a contract.
+
+    Raises:
+        DataError: the films are of too few patients.
+    """
+    shipped = answered(contract, films, log_odds(logits, contract.calibration))
+    chooser = partial(choose, sensitivity=sensitivity)
+    choice = chooser(logits, films.labels)
+    fitted = cross_fit(films, logits, chooser=chooser, folds=folds)
+    recommendation = recommend(shipped.p_pneumonia, films, sensitivity=sensitivity)
+    measures = {
+        "shipped": measure(shipped, {point.name: point.threshold for point in contract.operating_points}),
+        "cross_fitted": measure(fitted, choice.thresholds),
+    }
+    losses = log_losses(shipped, fitted)
+    judged = verdict(contract, measures["shipped"], measures["cross_fitted"], losses, recommendation)
+    calibrations = {"shipped": contract.calibration, "site": choice.calibration}
+    told = {
+        "model_version": contract.model_version,
+        **_counts(films),
+        "folds": folds,
+        "verdict": dataclasses.asdict(judged),
+        "recommendation": {**dataclasses.asdict(recommendation), "holds": recommendation.holds},
+        **measures,
+        "calibration": {name: dataclasses.asdict(calibration) for name, calibration in calibrations.items()},
+        "log_loss": losses,
+        "predictive_values": {name: predictive_values(measured) for name, measured in measures.items()},
+    }
+    return Findings(shipped=shipped, choice=choice, fitted=fitted, recommendation=recommendation, told=told)
+
+
+def _counts(films: DecodedFilms) -> dict[str, Any]:
+    of_class = {name: [file for file in films.files if file.label == label] for label, name in enumerate(LABELS)}
+    return {
+        "films": {name: len(files) for name, files in of_class.items()},
+        "patients": {name: len({file.patient for file in files}) for name, files in of_class.items()},
+        "skipped": len(films.skipped),
+    }
+
+
+def write(out: Path, data: Path, films: DecodedFilms, findings: Findings) -> None:
+    """Write report, measures, predictions and plots to the folder `out`."""
+    told, fitted = findings.told, findings.fitted
+    evaluate.write(out, data, films, findings.shipped, told["shipped"])
+    plots.reliability(fitted.labels, fitted.p_pneumonia, told["cross_fitted"], out / "reliability_recalibrated.png")
+    plots.predictive_values(told["predictive_values"]["shipped"], out / "predictive_values.png")
+    plots.predictive_values(told["predictive_values"]["cross_fitted"], out / "predictive_values_recalibrated.png")
+    (out / "site.json").write_text(json.dumps(told, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    (out / "site.md").write_text(site_report.page(told), encoding="utf-8")
+
+
+def _write_store(args: argparse.Namespace, contract: ModelContract, findings: Findings) -> None:
+    recommendation = findings.recommendation
+    if not recommendation.holds:
+        raise DataError(
+            f"{args.write}: not written: {recommendation.films} films of PNEUMONIA do not show a sensitivity of "
+            f"{recommendation.wanted:g}, at least {recommendation.needed} are needed"
+        )
+    written = site_contract(contract, findings.choice, findings.fitted, version=args.version)
+    write_store(args.write, written, source=args.model_store, reference=args.reference)
+    logger.info("model store %s written; serve it: make serve MODEL_STORE=%s", args.version, args.write)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m training.site.validate", description="Try the model on own films.")
+    parser.add_argument(
+        "--data", type=Path, required=True, help="folder {NORMAL,PNEUMONIA}/*, or a CSV path,label,patient"
+    )
+    parser.add_argument("--out", type=Path, required=True, help="folder for report, measures, predictions and plots")
+    parser.add_argument("--model-store", type=Path, default=Path("model_store"), help="folder of the shipped artefact")
+    parser.add_argument("--sensitivity", type=float, default=0.95, help="wanted, at 95 %% confidence")
+    parser.add_argument("--write", type=Path, metavar="DIR", help="also write a recalibrated model store")
+    parser.add_argument("--version", metavar="X.Y.Z", help="of the model in that store")
+    parser.add_argument("--reference", type=Path, default=Path("reference"), help="reference films that it gets too")
+    return parser
+
+
+if __name__ == "__main__":
+    run(main)
