@@ -10,6 +10,7 @@ import numpy as np
 from training.audit.measures import Judged, Scored, worst
 from training.figures import plots
 from training.figures.metrics import LABELS, SENSITIVITIES, margins
+from training.figures.tables import measure, table
 
 SHOWN = 4
 """Films of each class that are shown under each counterfactual."""
@@ -20,7 +21,7 @@ def markdown(told: Mapping[str, Any]) -> str:
     """Return the report on one model, as `audit.audit` makes it."""
     held_out = "that it held out" if told["held_out"] else "of the folder, taken as new to it"
     without, rows = told["without_lungs"], told["rows"]
-    seen = _table(["seen", "ROC-AUC"], [[row["clue"], _with_interval(row["roc_auc"], 3)] for row in without["rows"]])
+    seen = table(["seen", "ROC-AUC"], [[row["clue"], measure(row["roc_auc"], 3)] for row in without["rows"]])
     return f"""# Shortcut audit
 
 ## What tells the classes apart without lungs
@@ -62,17 +63,17 @@ def rows_table(rows: Sequence[Mapping[str, Any]]) -> str:
             f"{point['sensitivity']['value']:.3f} / {point['specificity']['value']:.3f}"
             for point in row["operating_points"].values()
         ]
-        ranked = [_with_interval(row["specificity_at"][at], 2) for at in AT]
-        cells = [row["films"], _with_interval(row["roc_auc"], 4), control, *ranked, *decided]
+        ranked = [measure(row["specificity_at"][at], 2) for at in AT]
+        cells = [row["films"], measure(row["roc_auc"], 4), control, *ranked, *decided]
         lines.append([f"**{cell}**" if row is lowest and cell else cell for cell in cells])
-    return _table(header, lines)
+    return table(header, lines)
 
 
 def comparison(rows: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
     """Return models side by side, and by which rows they rank in the order in which they are given.
 
     Args:
-        rows: those of `audit_measures.audit_rows`, by the model's name.
+        rows: those of `audit.measures.audit_rows`, by the model's name.
     """
     ranked = {}
     for of_models in zip(*rows.values(), strict=True):
@@ -106,7 +107,7 @@ def comparison_table(told: Mapping[str, Any]) -> str:
     ]
     films = f"{told['films']:,} films of {told['patients']:,} patients"
     legend = f"ROC-AUC, specificity at sensitivity {' and '.join(AT)}; {films}"
-    return f"{legend}\n\n{_table(header, lines)}"
+    return f"{legend}\n\n{table(header, lines)}"
 
 
 def plot(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
@@ -146,11 +147,3 @@ def _falls(values: Sequence[float]) -> bool:
 
 def _short(row: Mapping[str, Any]) -> str:
     return " ".join([f"{row['roc_auc']['value']:.4f}", *(f"{row['specificity_at'][at]['value']:.2f}" for at in AT)])
-
-
-def _with_interval(told: Mapping[str, float], digits: int) -> str:
-    return f"{told['value']:.{digits}f} [{told['low']:.{digits}f}, {told['high']:.{digits}f}]"
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    return "\n".join(f"| {' | '.join(line)} |" for line in [header, ["-"] * len(header), *rows])

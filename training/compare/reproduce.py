@@ -18,6 +18,7 @@ from training.compare.compare import score_run
 from training.compare.scores import COLUMNS, Score, ScoredRun, by_recipe, read_scores
 from training.data.films import DecodedFilms, data_digest
 from training.errors import ArtefactError, DataError
+from training.figures import tables
 from training.learn.recipe import Recipe
 from training.learn.run_folder import divide, load_films
 from training.learn.train import RUNS, train
@@ -129,15 +130,15 @@ def outside(score: Score, bounds: Bounds) -> list[str]:
 
 def table(runs: Sequence[ScoredRun], bounds: Bounds) -> str:
     """Return a Markdown table: a row a column of the comparison, with what is allowed and what each run has."""
-    lines = ["| | allowed | " + " | ".join(f"seed {run.seed}" for run in runs) + " |", "|-" * (len(runs) + 2) + "|"]
+    rows = []
     for column, heading in COLUMNS.items():
         low, high = bounds[column]
         cells = [
             f"{getattr(run.score, column):.4f}" + (" OUTSIDE" if column in outside(run.score, bounds) else "")
             for run in runs
         ]
-        lines.append(f"| {heading} | {low:.4f} to {min(high, 1.0):.4f} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+        rows.append([heading, f"{low:.4f} to {min(high, 1.0):.4f}", *cells])
+    return tables.table(["", "allowed", *(f"seed {run.seed}" for run in runs)], rows)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from training import cli
 from training.compare.compare import counterfactual_margins, margins
 from training.data.films import DecodedFilms, find_films
 from training.evaluate.evaluate import THREADS
-from training.figures import plots
+from training.figures import plots, tables
 from training.figures.metrics import roc_auc
 from training.learn.export import export_onnx, save_weights
 from training.learn.run_folder import load_films, parts, read_run
@@ -95,14 +95,20 @@ def trade(runs: Sequence[Path], films: DecodedFilms, contents: Sequence[bytes]) 
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
-    """Return the rows as lines to read."""
-    lines = ["px   seed  worst counterfactual  ROC-AUC  decoding ms  engine ms  recipe"]
-    lines += [
-        f"{row['resolution_px']:<4} {row['seed']:<5} {row['worst_counterfactual']:<21.4f} {row['roc_auc']:<8.4f} "
-        f"{row['decoding_ms']:<12.2f} {row['engine_ms']:<10.2f} {row['recipe']}"
-        for row in rows
-    ]
-    return "\n".join(lines)
+    """Return the rows as a Markdown table."""
+    digits = {"worst_counterfactual": 4, "roc_auc": 4, "decoding_ms": 2, "engine_ms": 2}
+    return tables.table(
+        ["recipe", "px", "seed", "worst counterfactual", "ROC-AUC", "decoding ms", "engine ms"],
+        [
+            [
+                row["recipe"],
+                str(row["resolution_px"]),
+                str(row["seed"]),
+                *(f"{row[k]:.{n}f}" for k, n in digits.items()),
+            ]
+            for row in rows
+        ],
+    )
 
 
 def _times(engines: Sequence[Engine], contents: Sequence[bytes]) -> tuple[float, list[float]]:

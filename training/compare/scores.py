@@ -8,6 +8,7 @@ from pathlib import Path
 from statistics import mean, stdev
 
 from training.errors import ArtefactError
+from training.figures import tables
 
 SENSITIVITY = 0.99
 """At which specificities are compared."""
@@ -85,11 +86,11 @@ def read_scores(path: Path) -> list[ScoredRun]:
 
 def table(runs: Sequence[ScoredRun]) -> str:
     """Return a Markdown table: a row a recipe, with mean and standard deviation where it was run more than once."""
-    lines = ["| recipe | runs | " + " | ".join(COLUMNS.values()) + " |", "|-" * (len(COLUMNS) + 2) + "|"]
+    rows = []
     for (recipe, description), scores in by_recipe(runs).items():
         cells = [_spread([getattr(score, column) for score in scores]) for column in COLUMNS]
-        lines.append(f"| `{recipe}`: {description} | {len(scores)} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+        rows.append([f"`{recipe}`: {description}", str(len(scores)), *cells])
+    return tables.table(["recipe", "runs", *COLUMNS.values()], rows)
 
 
 def by_recipe(runs: Sequence[ScoredRun]) -> dict[tuple[str, str], list[Score]]:

@@ -21,6 +21,7 @@ from training.data.films import DecodedFilms, decode_films, find_films
 from training.errors import DataError
 from training.figures import plots
 from training.figures.metrics import LABELS, roc_auc
+from training.figures.tables import table
 
 logger = logging.getLogger(__name__)
 
@@ -161,11 +162,11 @@ def markdown(told: Mapping[str, Any]) -> str:
             f"{told['films']:,} readable films, {len(told['unreadable'])} unreadable files.",
             f"{extra} exact copies of others, {len(near)} pairs of near duplicates.",
             "## Films and patients",
-            _table(["", *classes], [[name, *(one(c) for c in classes.values())] for name, one in _COUNTS.items()]),
+            table(["", *classes], [[name, *(one(c) for c in classes.values())] for name, one in _COUNTS.items()]),
             "A patient is read from the manifest or the file name; where neither tells, a film counts as a patient.",
             _list("Patients in both classes", told["patients_in_both_classes"]),
             "## Sizes and grey levels",
-            _table(
+            table(
                 ["", *(f"{label}: mean (5th to 95th percentile)" for label in LABELS), "ROC-AUC"],
                 [
                     [name, *(_band(by_class[label]) for label in LABELS), f"{by_class['roc_auc']:.3f}"]
@@ -213,11 +214,6 @@ def _copy(copy: Mapping[str, Any]) -> str:
 
 
 _FLAGS = {"across_labels": "labelled differently", "across_patients": "different patients"}
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [header, ["-"] * len(header), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def _list(title: str, items: Sequence[str]) -> str:

@@ -8,6 +8,7 @@ thresholds chosen on films of the source alone did not carry over to films of an
 """
 
 import argparse
+import dataclasses
 import hashlib
 import logging
 from collections.abc import Mapping
@@ -18,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import minimize
 
-from handler.contract import SCHEMA_VERSION, Calibration, Gate, Interval, ModelContract, OperatingPoint
+from handler.contract import SCHEMA_VERSION, Calibration, Gate, ModelContract, OperatingPoint
 from handler.engine import Engine
 from handler.imaging import INPUT_PX, VERSION
 from handler.network import MEAN, STD
@@ -29,6 +30,7 @@ from training.data.films import DecodedFilms
 from training.errors import ArtefactError, DataError
 from training.evaluate.evaluate import THREADS, logits_of
 from training.figures.metrics import LABELS, share, wilson
+from training.figures.tables import measure
 from training.learn.run_folder import load_films, parts, read_run
 
 logger = logging.getLogger(__name__)
@@ -83,8 +85,8 @@ def main() -> None:
             "%s: threshold %.4f, sensitivity %s, specificity %s",
             point.name,
             point.threshold,
-            _told(point.sensitivity),
-            _told(point.specificity),
+            measure(dataclasses.asdict(point.sensitivity)),
+            measure(dataclasses.asdict(point.specificity)),
         )
 
 
@@ -228,10 +230,6 @@ def _between(below: float, above: float) -> float:
 def _version(contract: Path) -> str:
     """Return the model version of a contract that is about to be replaced; a first one begins at 1.0.0."""
     return ModelContract.load(contract).model_version if contract.exists() else "1.0.0"
-
-
-def _told(rate: Interval) -> str:
-    return f"{rate.value:.4f} [{rate.low:.4f}, {rate.high:.4f}]"
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ from handler.screening import decide, log_odds, logistic
 from training.cli import run
 from training.data.films import DecodedFilms, decode_films, find_films
 from training.errors import ArtefactError, DataError
-from training.figures import metrics, plots
+from training.figures import metrics, plots, tables
 from training.figures.metrics import LABELS, Decisions, Floats, Labels
 
 logger = logging.getLogger(__name__)
@@ -225,18 +225,19 @@ def _relative(path: Path, root: Path) -> str:
     return (path.relative_to(root) if path.is_relative_to(root) else path).as_posix()
 
 
-def table(told: Mapping[str, Any]) -> str:
-    """Return the measures with their intervals as lines to read."""
-
-    def line(name: str, value: float, ends: list[float]) -> str:
-        return f"  {name:<12} {value:.4f}  [{ends[0]:.4f}, {ends[1]:.4f}]"
-
-    lines = [f"  {'':<12} value   95 % interval, by patient"]
-    lines += [line(name, told[name], told["ci95"][name]) for name in ("roc_auc", "ece")]
-    for name, point in told["operating_points"].items():
-        lines.append(f"operating point {name}, threshold {point['threshold']:.4f}")
-        lines += [line(rate, point[rate], told["ci95"]["operating_points"][name][rate]) for rate in RATES]
-    return "\n".join(lines)
+def table(measured: Mapping[str, Any], digits: int = 4) -> str:
+    """Return the measures with their intervals as Markdown: a line, and a table with a column an operating point."""
+    points, ends = measured["operating_points"], measured["ci95"]
+    overall = (
+        f"{name} {tables.interval(measured[key], ends[key], digits)}"
+        for name, key in (("ROC-AUC", "roc_auc"), ("ECE", "ece"))
+    )
+    rows = []
+    for rate in RATES:
+        of_points = ((point[rate], ends["operating_points"][name][rate]) for name, point in points.items())
+        rows.append([rate, *(tables.interval(*one, digits) for one in of_points)])
+    header = ["", *(f"`{name}`, p >= {point['threshold']:.4f}" for name, point in points.items())]
+    return f"{', '.join(overall)}.\n\n{tables.table(header, rows)}"
 
 
 def main() -> None:

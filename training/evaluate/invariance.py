@@ -27,6 +27,7 @@ from training.data.films import FilmFile, find_films
 from training.errors import DataError
 from training.evaluate.evaluate import THREADS, Shipped
 from training.evaluate.invariance_files import dicom, jpeg, png
+from training.figures import tables
 from training.figures.metrics import Floats
 
 logger = logging.getLogger(__name__)
@@ -113,14 +114,23 @@ def measured(plain: Floats, changed: Floats, *, tolerance: float) -> Moved:
 
 
 def table(moved: Mapping[str, Moved]) -> str:
-    """Return the figures as lines to read."""
-    lines = [f"  {'|change of p|':<40} films  refused     mean  99th pct.  largest  over {LIMIT}  over tolerance"]
-    lines += [
-        f"  {name:<40} {one.films:>5}  {one.refused:>7}  {one.mean:.5f}  {one.p99:>9.4f}  {one.largest:>7.4f}"
-        f"  {one.over_limit:>9}  {one.over_tolerance:>7} ({one.tolerance})"
-        for name, one in moved.items()
-    ]
-    return "\n".join(lines)
+    """Return the figures as a Markdown table."""
+    header = ["change of p", "films", "refused", "mean", "99th pct.", "largest", f"over {LIMIT}", "over tolerance"]
+    return tables.table(
+        header,
+        [
+            [
+                name,
+                *map(str, (one.films, one.refused)),
+                f"{one.mean:.5f}",
+                f"{one.p99:.4f}",
+                f"{one.largest:.4f}",
+                str(one.over_limit),
+                f"{one.over_tolerance} ({one.tolerance})",
+            ]
+            for name, one in moved.items()
+        ],
+    )
 
 
 def padded(film: Pixels, level: int, random: Random) -> Pixels:

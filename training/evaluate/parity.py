@@ -27,6 +27,7 @@ from training import cli
 from training.data.films import FilmFile, find_films
 from training.errors import ArtefactError, DataError
 from training.evaluate.evaluate import THREADS, Shipped, logits_of
+from training.figures import tables
 from training.figures.metrics import Floats
 
 logger = logging.getLogger(__name__)
@@ -129,13 +130,15 @@ def change(contract: ModelContract, before: Floats, after: Floats) -> Change:
 
 
 def table(changes: Mapping[str, Change]) -> str:
-    """Return the changes as lines to read."""
+    """Return the changes as a Markdown table."""
     points = next(iter(changes.values())).flipped
-    lines = [f"  {'':<10} mean |change of p|  largest  {'  '.join(f'flipped at {name}' for name in points)}"]
-    for name, one in changes.items():
-        flipped = "  ".join(f"{count:>{len('flipped at ' + point)}}" for point, count in one.flipped.items())
-        lines.append(f"  {name:<10} {one.mean:>18.5f}  {one.largest:>7.4f}  {flipped}")
-    return "\n".join(lines)
+    return tables.table(
+        ["change of p", "mean", "largest", *(f"flipped at {name}" for name in points)],
+        [
+            [name, f"{one.mean:.5f}", f"{one.largest:.4f}", *map(str, one.flipped.values())]
+            for name, one in changes.items()
+        ],
+    )
 
 
 def check(served: Change, point: str) -> None:

@@ -30,7 +30,7 @@ class Rate:
     def __str__(self) -> str:
         rate = self.as_json()
         percent = "{rate:.3%} ({low:.3%} to {high:.3%})".format(**rate)
-        return f"{self.count:>6} of {self.of:<6} {percent}"
+        return f"{self.count} of {self.of}, {percent}"
 
     def as_json(self) -> dict[str, float]:
         """Return the rate with its 95 % Wilson interval."""

@@ -25,6 +25,7 @@ from training import cli
 from training.changes.corruptions import SEVERITIES
 from training.data.films import DecodedFilms, decode_films, find_films, is_film, split_by_patient, without_copies
 from training.errors import DataError
+from training.figures import tables
 from training.presentation.measures import (
     TURNED,
     Changed,
@@ -180,21 +181,26 @@ def _as_json(rates: Mapping[str, Rate]) -> dict[str, dict[str, float]]:
 
 
 def table(sets: Mapping[str, Recognition]) -> str:
-    """Return the sets as lines to read."""
-    lines = []
-    for name, one in sets.items():
-        lines += [name, *(f"  {what.replace('_', ' '):<20} {rate}" for what, rate in one.rates().items())]
-    return "\n".join(lines)
+    """Return the sets as a Markdown table."""
+    return tables.table(
+        ["", *sets],
+        [
+            [name.replace("_", " "), *(str(one.rates()[name]) for one in sets.values())]
+            for name in next(iter(sets.values())).rates()
+        ],
+    )
 
 
 def changed_table(changed: Mapping[str, Mapping[str, Changed]]) -> str:
-    """Return the changes as lines to read."""
-    lines = [f"{'changed films':<26} negative  uncertain  turned  of"]
-    for severity, by_name in changed.items():
-        for name, one in by_name.items():
-            counts = f"{one.negative.count:>8}  {one.uncertain.count:>9}  {one.turned.count:>6}  {one.turned.of}"
-            lines.append(f"  {f'{severity} {name}':<24} {counts}")
-    return "\n".join(lines)
+    """Return the changes as a Markdown table."""
+    return tables.table(
+        ["changed films", "negative", "uncertain", "turned", "of"],
+        [
+            [f"{severity} {name}", *(str(rate.count) for rate in one.rates().values()), str(one.turned.of)]
+            for severity, by_name in changed.items()
+            for name, one in by_name.items()
+        ],
+    )
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from training import cli
 from training.audit.report import comparison_table, rows_table
 from training.compare import scores
 from training.errors import ArtefactError
+from training.figures import tables
 
 logger = logging.getLogger(__name__)
 
@@ -117,8 +118,8 @@ def _environment() -> Environment:
         "percent": _percent,
         "share": _share,
         "interval": _interval,
-        "range": _range,
-        "measure": _measure,
+        "range": tables.interval,
+        "measure": tables.measure,
         "change": _change,
         "known": _known,
     }
@@ -147,24 +148,12 @@ def _known(told: Mapping[str, float] | float | None, digits: int = 3) -> str:
         return "not known"
     if isinstance(told, float | int):
         return f"{told:.{digits}f}"
-    if told["low"] is None:
-        return f"{told['value']:.{digits}f}"
-    return _range(told["value"], (told["low"], told["high"]), digits)
+    return f"{told['value']:.{digits}f}" if told["low"] is None else tables.measure(told, digits)
 
 
 def _change(row: Mapping[str, str]) -> str:
     """Return how films were changed, "noise, strong"."""
     return f"{row['corruption']}, {row['severity']}" if row["severity"] else row["corruption"]
-
-
-def _range(value: float, ends: Sequence[float], digits: int = 4) -> str:
-    """Return a measure with the ends of its interval."""
-    return f"{value:.{digits}f} [{ends[0]:.{digits}f}, {ends[1]:.{digits}f}]"
-
-
-def _measure(told: Mapping[str, float]) -> str:
-    """Return a measure that carries its interval."""
-    return _range(told["value"], (told["low"], told["high"]))
 
 
 if __name__ == "__main__":

@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from training.evaluate.evaluate import RATES
+from training.evaluate import evaluate
+from training.figures.tables import interval, table
 
 PREVALENCE = (
     "PPV: how often an answer of PNEUMONIA is right; NPV: the same of NORMAL. Both depend on how many of the films "
@@ -35,12 +36,12 @@ def page(told: Mapping[str, Any]) -> str:
         "\n".join(f"- {finding}" for finding in told["verdict"]["findings"]),
         f"**What to do:** {told['verdict']['advice']}",
         "## As it ships",
-        _measures(told["shipped"]),
+        evaluate.table(told["shipped"], 3),
         "![ROC](roc.png) ![Precision and recall](precision_recall.png)",
         "![Confusion](confusion.png)",
         "## Recalibrated",
         fitted,
-        _measures(told["cross_fitted"]),
+        evaluate.table(told["cross_fitted"], 3),
         _losses(told["log_loss"]),
         "Before, and after (cross-fitted):",
         "![Calibration before](reliability.png) ![Calibration after](reliability_recalibrated.png)",
@@ -56,22 +57,8 @@ def page(told: Mapping[str, Any]) -> str:
     return "\n\n".join(sections) + "\n"
 
 
-def _measures(told: Mapping[str, Any]) -> str:
-    """Return measures shaped as `metrics.json` as a table, a column an operating point."""
-    points, intervals = told["operating_points"], told["ci95"]["operating_points"]
-    overall = ", ".join(
-        f"{name} {told[key]:.3f} {_ends(told['ci95'][key])}" for name, key in (("ROC-AUC", "roc_auc"), ("ECE", "ece"))
-    )
-    rows = [
-        [rate, *(f"{point[rate]:.3f} {_ends(intervals[name][rate])}" for name, point in points.items())]
-        for rate in RATES
-    ]
-    header = ["", *(f"`{name}`, p >= {point['threshold']:.4f}" for name, point in points.items())]
-    return f"{overall}.\n\n{_table(header, rows)}"
-
-
 def _losses(told: Mapping[str, Any]) -> str:
-    return "Log loss: " + ", ".join(f"{key} {told[key]:.3f} {_ends(ends)}" for key, ends in told["ci95"].items()) + "."
+    return "Log loss: " + ", ".join(f"{key} {interval(told[key], ends)}" for key, ends in told["ci95"].items()) + "."
 
 
 def _predictive(points: Mapping[str, list[dict[str, Any]]]) -> str:
@@ -79,19 +66,10 @@ def _predictive(points: Mapping[str, list[dict[str, Any]]]) -> str:
     header = ["prevalence", *(f"`{name}` {value}" for name in points for value in ("PPV", "NPV"))]
     rows = []
     for at_one in zip(*points.values(), strict=True):
-        cells = [f"{row[key]:.3f} {_ends(row['ci95'][key])}" for row in at_one for key in ("ppv", "npv")]
+        cells = [interval(row[key], row["ci95"][key]) for row in at_one for key in ("ppv", "npv")]
         rows.append([f"{at_one[0]['prevalence']:.0%}", *cells])
-    return _table(header, rows)
+    return table(header, rows)
 
 
 def _pair(told: Mapping[str, float]) -> str:
     return f"{told['temperature']:.3f} and {told['bias']:.3f}"
-
-
-def _ends(ends: list[float]) -> str:
-    return f"[{ends[0]:.3f}, {ends[1]:.3f}]"
-
-
-def _table(header: list[str], rows: list[list[str]]) -> str:
-    lines = [header, ["-"] * len(header), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

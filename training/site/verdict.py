@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from handler.contract import Interval, ModelContract
+from training.figures.tables import interval
 from training.site.recommend import Recommendation, auc_at_least
 
 RETRAIN = (
@@ -70,15 +71,15 @@ def verdict(
 def _ranking(contract: ModelContract, shipped: Mapping[str, Any], *, worse: bool) -> str:
     judged = "**the model ranks this site's films worse.**" if worse else "no worse here, as far as these films show."
     return (
-        f"Ranking: AUC {_told(shipped['roc_auc'], shipped['ci95']['roc_auc'])}. The contract's operating points stand "
-        f"for at least {auc_at_least(contract):.3f} on the shipped validation: {judged}"
+        f"Ranking: AUC {interval(shipped['roc_auc'], shipped['ci95']['roc_auc'])}. The contract's operating points "
+        f"stand for at least {auc_at_least(contract):.3f} on the shipped validation: {judged}"
     )
 
 
 def _against(rate: str, name: str, shipped: Mapping[str, Any], claimed: Interval, *, worse: bool) -> str:
     key = rate.lower()
-    here = _told(shipped["operating_points"][name][key], shipped["ci95"]["operating_points"][name][key])
-    claim = _told(claimed.value, [claimed.low, claimed.high])
+    here = interval(shipped["operating_points"][name][key], shipped["ci95"]["operating_points"][name][key])
+    claim = interval(claimed.value, [claimed.low, claimed.high])
     judged = "**lower than claimed, the intervals exclude each other.**" if worse else "not shown to be lower."
     return f"{rate} at `{name}`, the default: {here}; the contract claims {claim}: {judged}"
 
@@ -93,7 +94,7 @@ def _calibration(shipped: Mapping[str, Any], fitted: Mapping[str, Any], losses: 
         judged = "Whether recalibration helps cannot be told from these films."
     return (
         f"Calibration: log loss {losses['before']:.3f} as shipped, {losses['after']:.3f} recalibrated and "
-        f"cross-fitted; decrease {_told(losses['decrease'], [low, high])}. ECE {shipped['ece']:.3f} and "
+        f"cross-fitted; decrease {interval(losses['decrease'], [low, high])}. ECE {shipped['ece']:.3f} and "
         f"{fitted['ece']:.3f}. {judged}"
     )
 
@@ -107,8 +108,8 @@ def _threshold(recommendation: Recommendation, fitted: Mapping[str, Any]) -> str
         said = (
             f"Threshold: **{where}** is the highest with a sensitivity of {recommendation.wanted:g} or more at 95 % "
             f"confidence (the interval begins at {low}, {films}). Thresholds chosen so, judged on other patients: "
-            f"sensitivity {_told(point['sensitivity'], intervals['sensitivity'])}, "
-            f"specificity {_told(point['specificity'], intervals['specificity'])}."
+            f"sensitivity {interval(point['sensitivity'], intervals['sensitivity'])}, "
+            f"specificity {interval(point['specificity'], intervals['specificity'])}."
         )
         if recommendation.patients < recommendation.needed:
             said += (
@@ -132,7 +133,3 @@ def _more_films(recommendation: Recommendation) -> str:
         "The served four decimals cannot tell the lowest films of PNEUMONIA from 0: no threshold reaches the wanted "
         "sensitivity. Look at those films in predictions.csv."
     )
-
-
-def _told(value: float, ends: list[float]) -> str:
-    return f"{value:.3f} [{ends[0]:.3f}, {ends[1]:.3f}]"

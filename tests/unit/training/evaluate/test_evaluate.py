@@ -197,6 +197,6 @@ def test_no_measure_is_nan_where_nothing_is_called(served: Served) -> None:
 
 def test_table_shows_every_measure_with_its_interval(served: Served) -> None:
     shown = table(measure(served, {"all": 0.05, "none": 0.999}))
-    assert "operating point all, threshold 0.0500" in shown
-    assert "sensitivity  1.0000  [0.3424, 1.0000]" in shown
-    assert len(shown.splitlines()) == 1 + 2 + 2 * (1 + len(RATES))
+    assert "| `all`, p >= 0.0500 |" in shown
+    assert "| sensitivity | 1.0000 [0.3424, 1.0000] |" in shown
+    assert len(shown.splitlines()) == 2 + 2 + len(RATES)

@@ -47,7 +47,7 @@ def test_verdict_comes_first() -> None:
 
 def test_rates_stand_in_a_table_with_their_intervals() -> None:
     told = page(TOLD)
-    assert "|  | `rule_out`, p >= 0.3000 |\n| - | - |\n| sensitivity | 0.900 [0.800, 1.000] |" in told
+    assert "|  | `rule_out`, p >= 0.3000 |\n|-|-|\n| sensitivity | 0.900 [0.800, 1.000] |" in told
     assert "| 5% | 0.500 [0.400, 0.600] | 0.990 [0.900, 1.000] |" in told
 
 
