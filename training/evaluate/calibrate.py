@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import minimize
 
-from handler.contract import SCHEMA_VERSION, Calibration, Gate, ModelContract, OperatingPoint
+from handler.contract import SCHEMA_VERSION, Calibration, Gate, ModelContract
 from handler.engine import Engine
 from handler.imaging import INPUT_PX, VERSION
 from handler.network import MEAN, STD
@@ -27,9 +27,10 @@ from handler.screening import decide, probabilities
 from training import cli
 from training.changes.counterfactuals import ACQUISITIONS, served, taken_otherwise
 from training.data.films import DecodedFilms
-from training.errors import ArtefactError, DataError
+from training.errors import ArtefactError
 from training.evaluate.evaluate import THREADS, logits_of
-from training.figures.metrics import LABELS, share, wilson
+from training.evaluate.operating_points import DEFAULT, SENSITIVITY_LOW, choose_thresholds, operating_point
+from training.figures.metrics import LABELS, Floats, Labels
 from training.figures.tables import measure
 from training.learn.run_folder import load_films, parts, read_run
 
@@ -38,17 +39,12 @@ logger = logging.getLogger(__name__)
 NOTE = "High-recall screening model; not a medical device."
 LICENCE = "MIT; trained on Chest X-Ray Images (Kermany et al. 2018, doi:10.17632/rscbjbr9sj), CC BY 4.0"
 
-SENSITIVITY_LOW = 0.98
-"""`rule_out` has the highest threshold at which, under every acquisition, the 95 % interval of sensitivity lies above
-this: of the 550 films of PNEUMONIA that the shipped recipe holds out, 4 may be missed, 99.3 % are caught."""
 
 MAX_COLOUR = 8.0
 """Levels between channels; a grey film saved in colour has 0, a tinted scan a few, a photograph tens."""
 
 Logits = npt.NDArray[np.float32]
 """(N, 2); where films are seen under A acquisitions, (N, A, 2), the first of them as they are."""
-Labels = npt.NDArray[np.int64]
-Probabilities = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +68,7 @@ def main() -> None:
         args.model_store / "pneumonia.onnx",
         learned=learned,
         held_out=held_out,
-        version=args.version or _version(args.model_store / "contract.json"),
+        version=args.version or kept_version(args.model_store / "contract.json"),
         data_sha256=read_run(args.run)[1],
     )
     contract.save(args.model_store / "contract.json")
@@ -118,9 +114,10 @@ def calibrate(
         preprocessing_version=VERSION,
         calibration=choice.calibration,
         operating_points=tuple(
-            operating_point(name, threshold, p_pneumonia, labels) for name, threshold in choice.thresholds.items()
+            operating_point(name, threshold, decide(p_pneumonia, threshold), labels)
+            for name, threshold in choice.thresholds.items()
         ),
-        default_operating_point="rule_out",
+        default_operating_point=DEFAULT,
         gate=gate(learned),
         model_sha256=model_sha256,
         data_sha256=data_sha256,
@@ -139,25 +136,19 @@ def acquired_logits(engine: Engine, films: DecodedFilms) -> Logits:
 def chosen(logits: Logits, labels: Labels, *, low: float = SENSITIVITY_LOW) -> Choice:
     """Choose calibration and thresholds as they ship, on films of logits (N, A, 2) and labels (N,).
 
-    The calibration and `balanced` are of all acquisitions together; `rule_out` is the lowest threshold that any of them
-    wants.
+    The calibration is of all acquisitions together.
 
     Raises:
         DataError: there are too few films of PNEUMONIA to show a sensitivity of `low`.
     """
     acquisitions = logits.shape[1]
-    pooled, pooled_labels = logits.reshape(-1, 2), labels.repeat(acquisitions)
-    calibration = fit_calibration(pooled, pooled_labels)
-    p_pneumonia = probabilities(pooled, calibration)
-    of_each = p_pneumonia.reshape(-1, acquisitions).T  # (A, N)
-    thresholds = {
-        "rule_out": min(rule_out_threshold(p, labels, low=low) for p in of_each),
-        "balanced": balanced_threshold(p_pneumonia, pooled_labels),
-    }
-    return Choice(calibration=calibration, thresholds=thresholds)
+    pooled = logits.reshape(-1, 2)
+    calibration = fit_calibration(pooled, labels.repeat(acquisitions))
+    of_each = probabilities(pooled, calibration).reshape(-1, acquisitions).T  # (A, N)
+    return Choice(calibration=calibration, thresholds=choose_thresholds(of_each, labels, low=low))
 
 
-def fit_calibration(logits: Logits, targets: Labels | Probabilities) -> Calibration:
+def fit_calibration(logits: Logits, targets: Labels | Floats) -> Calibration:
     """Return the temperature and bias that minimise the negative log-likelihood of logits (N, 2).
 
     Two parameters only, so that they cannot learn the films by heart. The targets (N,), in [0, 1], are the labels, or
@@ -176,58 +167,13 @@ def fit_calibration(logits: Logits, targets: Labels | Probabilities) -> Calibrat
     return Calibration(temperature=round(best.temperature, 6), bias=round(best.bias, 6))
 
 
-def rule_out_threshold(p_pneumonia: Probabilities, labels: Labels, *, low: float = SENSITIVITY_LOW) -> float:
-    """Return the highest threshold whose sensitivity has a 95 % interval that begins at `low` or above.
-
-    Raises:
-        DataError: there are too few films of PNEUMONIA to show it at any threshold.
-    """
-    positives = np.sort(p_pneumonia[labels == 1])
-    missed = -1
-    while missed + 1 < len(positives) and wilson(len(positives) - missed - 1, len(positives))[0] >= low:
-        missed += 1
-    if missed < 0:
-        raise DataError(f"{len(positives)} films of PNEUMONIA are too few to show a sensitivity above {low}")
-    caught = positives[missed]  # the lowest that must stay at or above the threshold
-    return _between(p_pneumonia[p_pneumonia < caught].max(initial=0.0), caught)
-
-
-def balanced_threshold(p_pneumonia: Probabilities, labels: Labels) -> float:
-    """Return the threshold of the largest sensitivity plus specificity (Youden's J).
-
-    Source: Youden, Index for Rating Diagnostic Tests, Cancer 3 (1950) 32-35.
-    """
-    values = np.unique(p_pneumonia)
-    gain = [(p_pneumonia[labels == 1] >= v).mean() + (p_pneumonia[labels == 0] < v).mean() for v in values]
-    best = int(np.argmax(gain))
-    return _between(values[best - 1] if best else 0.0, values[best])
-
-
-def operating_point(name: str, threshold: float, p_pneumonia: Probabilities, labels: Labels) -> OperatingPoint:
-    """Return the operating point with its evidence: rates and Wilson intervals on these films."""
-    decisions = decide(p_pneumonia, threshold)
-    return OperatingPoint(
-        name=name,
-        threshold=threshold,
-        sensitivity=share(decisions[labels == 1]),
-        specificity=share(~decisions[labels == 0]),
-    )
-
-
 def gate(films: DecodedFilms) -> Gate:
     """Return what the input gate knows of the films that were learned from."""
     contrast = np.percentile([facts.contrast for facts in films.facts], 0.1)
     return Gate(min_contrast=round(float(contrast), 2), max_colour=MAX_COLOUR, min_side_px=INPUT_PX)
 
 
-def _between(below: float, above: float) -> float:
-    """Return a threshold of four decimals half-way, on the logit's scale, between two neighbouring probabilities."""
-    low, high = np.clip((below, above), 1e-4, 1.0 - 1e-4)
-    middle = np.mean([np.log(low / (1.0 - low)), np.log(high / (1.0 - high))])
-    return float(np.clip(np.round(1.0 / (1.0 + np.exp(-middle)), 4), 1e-4, round(float(high), 4)))
-
-
-def _version(contract: Path) -> str:
+def kept_version(contract: Path) -> str:
     """Return the model version of a contract that is about to be replaced; a first one begins at 1.0.0."""
     return ModelContract.load(contract).model_version if contract.exists() else "1.0.0"
 

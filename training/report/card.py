@@ -20,6 +20,7 @@ from training import cli
 from training.audit.report import comparison_table, rows_table
 from training.compare import scores
 from training.errors import ArtefactError
+from training.evaluate.operating_points import OPERATING_POINTS
 from training.figures import tables
 
 logger = logging.getLogger(__name__)
@@ -76,6 +77,7 @@ def render(model_store: Path) -> str:
             .get_template(TEMPLATE)
             .render(
                 contract=contract,
+                operating_points=OPERATING_POINTS,
                 comparison=scores.table(comparison),
                 compared=_films(comparison),
                 audit_table=rows_table(told["audit"]["rows"]),

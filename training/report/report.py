@@ -21,8 +21,8 @@ import torch
 from training import cli
 from training.data.films import DecodedFilms
 from training.errors import ArtefactError, DataError
-from training.evaluate.calibrate import SENSITIVITY_LOW
 from training.evaluate.evaluate import Shipped, table
+from training.evaluate.operating_points import SENSITIVITY_LOW
 from training.figures import plots
 from training.figures.metrics import LABELS
 from training.learn.export import exported_net, load_checkpoint

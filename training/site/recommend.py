@@ -15,8 +15,9 @@ import numpy as np
 from handler.contract import Interval, ModelContract
 from handler.screening import decide, probabilities
 from training.data.films import DecodedFilms
-from training.evaluate.calibrate import Choice, Logits, balanced_threshold, fit_calibration, rule_out_threshold
+from training.evaluate.calibrate import Choice, Logits, fit_calibration
 from training.evaluate.evaluate import Served
+from training.evaluate.operating_points import DEFAULT, OPERATING_POINTS, choose_thresholds
 from training.figures.metrics import Floats, Labels, bootstrap_ci, log_loss, share, wilson
 
 
@@ -53,10 +54,7 @@ def choose(logits: Logits, labels: Labels, *, sensitivity: float) -> Choice:
     targets = np.where(labels == 1, (positives + 1) / (positives + 2), 1 / (negatives + 2))
     calibration = fit_calibration(logits, targets)
     p_pneumonia = probabilities(logits, calibration)
-    thresholds = {
-        "rule_out": sensitive_threshold(p_pneumonia, labels, sensitivity=sensitivity),
-        "balanced": balanced_threshold(p_pneumonia, labels),
-    }
+    thresholds = choose_thresholds(p_pneumonia[None], labels, low=_shown(labels, sensitivity))
     return Choice(calibration=calibration, thresholds=thresholds)
 
 
@@ -69,8 +67,13 @@ def sensitive_threshold(p_pneumonia: Floats, labels: Labels, *, sensitivity: flo
     Source: Wilks, Determination of Sample Sizes for Setting Tolerance Limits, Annals of Mathematical Statistics 12
     (1941) 91-96.
     """
+    return OPERATING_POINTS[DEFAULT].choose(p_pneumonia[None], labels, _shown(labels, sensitivity))
+
+
+def _shown(labels: Labels, sensitivity: float) -> float:
+    """Return the sensitivity, or the highest that so few films can show."""
     positives = int((labels == 1).sum())
-    return rule_out_threshold(p_pneumonia, labels, low=min(sensitivity, wilson(positives, positives)[0]))
+    return min(sensitivity, wilson(positives, positives)[0])
 
 
 def recommend(p_pneumonia: Floats, films: DecodedFilms, *, sensitivity: float) -> Recommendation:

@@ -5,12 +5,12 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-from handler.contract import ModelContract, OperatingPoint
+from handler.contract import ModelContract
 from training.errors import ArtefactError
 from training.evaluate.calibrate import Choice
 from training.evaluate.evaluate import Served, Shipped
+from training.evaluate.operating_points import DEFAULT, operating_point
 from training.evaluate.reference import write_expected
-from training.figures.metrics import share
 
 _VERSION = re.compile(r"\d+\.\d+\.\d+")
 
@@ -35,14 +35,8 @@ def site_contract(shipped: ModelContract, choice: Choice, judged: Served, *, ver
     What tells of the model stays: the digests, also that of the films it learned from, the gate and the note. The
     evidence is what calibration and thresholds chosen in the same way are worth on patients they were not chosen on.
     """
-    positive = judged.labels == 1
     points = tuple(
-        OperatingPoint(
-            name=name,
-            threshold=choice.thresholds[name],
-            sensitivity=share(decisions[positive]),
-            specificity=share(~decisions[~positive]),
-        )
+        operating_point(name, choice.thresholds[name], decisions, judged.labels)
         for name, decisions in judged.decisions.items()
     )
     return replace(
@@ -50,7 +44,7 @@ def site_contract(shipped: ModelContract, choice: Choice, judged: Served, *, ver
         model_version=version,
         calibration=choice.calibration,
         operating_points=points,
-        default_operating_point="rule_out",
+        default_operating_point=DEFAULT,
     )
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from handler.contract import Interval, ModelContract
+from training.evaluate.operating_points import DEFAULT
 from training.figures.tables import interval
 from training.site.recommend import Recommendation, auc_at_least
 
@@ -41,7 +42,7 @@ def verdict(
     Args:
         contract: of the shipped model.
         shipped: at its operating points, as it ships.
-        fitted: cross-fitted, at `rule_out` and `balanced`.
+        fitted: cross-fitted, at every operating point.
         losses: the log loss before and after, as `site.log_losses`.
         recommendation: the threshold for the wanted sensitivity.
     """
@@ -104,7 +105,7 @@ def _threshold(recommendation: Recommendation, fitted: Mapping[str, Any]) -> str
     films = f"{recommendation.films} films of PNEUMONIA of {recommendation.patients} patients"
     low = f"{recommendation.sensitivity.low:.3f}"
     if recommendation.holds:
-        point, intervals = fitted["operating_points"]["rule_out"], fitted["ci95"]["operating_points"]["rule_out"]
+        point, intervals = fitted["operating_points"][DEFAULT], fitted["ci95"]["operating_points"][DEFAULT]
         said = (
             f"Threshold: **{where}** is the highest with a sensitivity of {recommendation.wanted:g} or more at 95 % "
             f"confidence (the interval begins at {low}, {films}). Thresholds chosen so, judged on other patients: "

@@ -3,19 +3,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from handler.contract import Calibration, ModelContract
-from handler.screening import probabilities
+from handler.contract import Calibration, ModelContract, OperatingPoint
+from handler.screening import decide, probabilities
 from training.errors import DataError
-from training.evaluate.calibrate import (
+from training.evaluate.calibrate import chosen, fit_calibration, kept_version
+from training.evaluate.operating_points import (
     SENSITIVITY_LOW,
-    _version,
     balanced_threshold,
-    chosen,
-    fit_calibration,
     operating_point,
     rule_out_threshold,
 )
-from training.figures.metrics import ece
+from training.figures.metrics import Floats, Labels, ece
+
+
+def evidence(name: str, threshold: float, p: Floats, labels: Labels) -> OperatingPoint:
+    return operating_point(name, threshold, decide(p, threshold), labels)
 
 
 def test_overconfident_and_shifted_logits_are_calibrated() -> None:
@@ -39,9 +41,9 @@ def test_rule_out_misses_only_what_the_interval_allows() -> None:
     p = np.concatenate([positives, np.linspace(0.001, 0.04, 200)])
     labels = np.array([1] * 500 + [0] * 200)
     threshold = rule_out_threshold(p, labels)
-    point = operating_point("rule_out", threshold, p, labels)
+    point = evidence("rule_out", threshold, p, labels)
     assert point.sensitivity.low >= SENSITIVITY_LOW
-    higher = operating_point("higher", positives[int((positives < threshold).sum()) + 2], p, labels)
+    higher = evidence("higher", positives[int((positives < threshold).sum()) + 2], p, labels)
     assert higher.sensitivity.low < SENSITIVITY_LOW
 
 
@@ -53,7 +55,7 @@ def test_rule_out_needs_enough_films_to_be_shown() -> None:
 def test_rule_out_for_a_lower_sensitivity_is_higher() -> None:
     p = np.concatenate([np.linspace(0.05, 0.99, 500), np.linspace(0.001, 0.04, 200)])
     labels = np.array([1] * 500 + [0] * 200)
-    point = operating_point("rule_out", rule_out_threshold(p, labels, low=0.9), p, labels)
+    point = evidence("rule_out", rule_out_threshold(p, labels, low=0.9), p, labels)
     assert 0.9 <= point.sensitivity.low < 0.91
 
 
@@ -71,12 +73,12 @@ def test_rule_out_reaches_its_sensitivity_under_every_acquisition() -> None:
     sensitivities = []
     for one in logits.transpose(1, 0, 2):
         p = probabilities(one, choice.calibration)
-        point = operating_point("rule_out", choice.thresholds["rule_out"], p, labels)
+        point = evidence("rule_out", choice.thresholds["rule_out"], p, labels)
         assert point.sensitivity.low >= SENSITIVITY_LOW
         sensitivities.append(point.sensitivity.value)
     alone = chosen(logits[:, :1], labels)
     p = probabilities(logits[:, 1], alone.calibration)
-    assert operating_point("rule_out", alone.thresholds["rule_out"], p, labels).sensitivity.low < SENSITIVITY_LOW
+    assert evidence("rule_out", alone.thresholds["rule_out"], p, labels).sensitivity.low < SENSITIVITY_LOW
     assert sensitivities[1] == min(sensitivities)
 
 
@@ -105,5 +107,5 @@ def test_threshold_of_saturated_probabilities_stays_inside_0_and_1(values: list[
 
 def test_version_is_kept_unless_another_is_named(store: Path) -> None:
     kept = ModelContract.load(store / "contract.json").model_version
-    assert _version(store / "contract.json") == kept
-    assert _version(store / "none.json") == "1.0.0"
+    assert kept_version(store / "contract.json") == kept
+    assert kept_version(store / "none.json") == "1.0.0"
