@@ -43,9 +43,14 @@ class FilmFile:
     label: int
     """Index into LABELS."""
     patient: str
-    """Who it is of; the path itself where that is not known, so that every film counts as its own patient."""
+    """Who it is of; the path itself where that is not known, so that a split takes every film for its own patient."""
     subgroup: str
     """"bacteria" or "virus" where the name tells, else the series of a normal film, else "unknown"."""
+
+    @property
+    def has_patient(self) -> bool:
+        """Whether it is known whose film it is."""
+        return self.patient != str(self.path)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -116,6 +121,12 @@ def patient_and_subgroup(path: Path, label: int) -> tuple[str, str]:
     if match["pneumonia"]:
         return match["pneumonia"], match["cause"]
     return match["normal"], match["normal"].rsplit("-", 1)[0] if label == 0 else "unknown"
+
+
+def count_patients(files: Iterable[FilmFile]) -> tuple[int, int]:
+    """Return how many patients are known, and how many films have no patient id."""
+    files = list(files)
+    return len({file.patient for file in files if file.has_patient}), sum(not file.has_patient for file in files)
 
 
 def decode_films(files: Sequence[FilmFile]) -> DecodedFilms:
@@ -284,11 +295,14 @@ def _from_manifest(manifest: Path) -> list[FilmFile]:
             rows = csv.DictReader(lines)
             if missing := {"path", "label"} - set(rows.fieldnames or ()):
                 raise DataError(f"{manifest}: has no column {', '.join(sorted(missing))}")
-            for number, row in enumerate(rows, start=2):
+            for row in rows:
+                place = f"{manifest}:{rows.line_num}"
+                if None in row or None in row.values():
+                    raise DataError(f"{place}: has not as many columns as the header")
                 if row["label"] not in LABELS:
-                    raise DataError(f"{manifest}:{number}: label must be NORMAL or PNEUMONIA, got {row['label']!r}")
+                    raise DataError(f"{place}: label must be NORMAL or PNEUMONIA, got {row['label']!r}")
                 if not row["path"]:
-                    raise DataError(f"{manifest}:{number}: names no path")
+                    raise DataError(f"{place}: names no path")
                 path = manifest.parent / row["path"]
                 label = LABELS.index(row["label"])
                 patient, subgroup = patient_and_subgroup(path, label)

@@ -27,7 +27,7 @@ from handler.engine import Engine
 from handler.imaging import INPUT_PX, VERSION
 from handler.screening import decide, log_odds, logistic
 from training.cli import run
-from training.data.films import DecodedFilms, decode_films, find_films
+from training.data.films import DecodedFilms, count_patients, decode_films, find_films
 from training.errors import ArtefactError, DataError
 from training.figures import metrics, plots, tables
 from training.figures.metrics import LABELS, Decisions, Floats, Labels
@@ -262,11 +262,11 @@ def main() -> None:
     write(args.out, args.data, films, served, told)
     counts = ", ".join(f"{np.sum(films.labels == label)} {name}" for label, name in enumerate(LABELS))
     logger.info(
-        "model %s on %d films (%s) of %d patients, %d files skipped",
+        "model %s on %d films (%s) of %d patients, %d films without a patient id, %d files skipped",
         shipped.contract.model_version,
         told["n"],
         counts,
-        len(set(served.patients)),
+        *count_patients(films.files),
         len(films.skipped),
     )
     logger.info("%s", table(told))

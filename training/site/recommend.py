@@ -14,7 +14,7 @@ import numpy as np
 
 from handler.contract import Interval, ModelContract
 from handler.screening import decide, probabilities
-from training.data.films import DecodedFilms
+from training.data.films import DecodedFilms, count_patients
 from training.evaluate.calibrate import Choice, Logits, fit_calibration
 from training.evaluate.evaluate import Served
 from training.evaluate.operating_points import DEFAULT, OPERATING_POINTS, choose_thresholds
@@ -32,7 +32,8 @@ class Recommendation:
     """By films, Wilson: of the films the threshold was chosen on, so that only its lower end says something."""
     films: int
     patients: int
-    """Of PNEUMONIA."""
+    films_without_patient_id: int
+    """Of PNEUMONIA, as the two before."""
     needed: int
     """The fewest films of PNEUMONIA, all of them caught, that could show it."""
 
@@ -80,12 +81,14 @@ def recommend(p_pneumonia: Floats, films: DecodedFilms, *, sensitivity: float) -
     """Return the threshold on p_pneumonia (N,) for a wanted sensitivity, and whether the films show it."""
     threshold = sensitive_threshold(p_pneumonia, films.labels, sensitivity=sensitivity)
     caught = decide(p_pneumonia[films.labels == 1], threshold)
+    patients, without_id = count_patients(file for file in films.files if file.label == 1)
     return Recommendation(
         wanted=sensitivity,
         threshold=threshold,
         sensitivity=share(caught),
         films=len(caught),
-        patients=len({file.patient for file in films.files if file.label == 1}),
+        patients=patients,
+        films_without_patient_id=without_id,
         needed=films_needed(sensitivity),
     )
 

@@ -19,7 +19,8 @@ def page(told: Mapping[str, Any]) -> str:
     calibration = told["calibration"]
     counted = (
         f"{films['NORMAL']:,} films of NORMAL of {patients['NORMAL']:,} patients, {films['PNEUMONIA']:,} of PNEUMONIA "
-        f"of {patients['PNEUMONIA']:,}; {told['skipped']:,} files could not be read, {told['copies']:,} were copies of "
+        f"of {patients['PNEUMONIA']:,}; {told['films_without_patient_id']:,} films have no patient id and are not "
+        f"counted as patients; {told['skipped']:,} files could not be read, {told['copies']:,} were copies of "
         "others. Brackets are 95 % intervals, by patient where nothing else is said. Not a medical device."
     )
     fitted = (

@@ -18,7 +18,7 @@ from typing import Any
 from handler.contract import ModelContract
 from handler.screening import log_odds
 from training.cli import run
-from training.data.films import DecodedFilms, decode_films, find_films, folds_for, without_copies
+from training.data.films import DecodedFilms, count_patients, decode_films, find_films, folds_for, without_copies
 from training.errors import DataError
 from training.evaluate import evaluate
 from training.evaluate.calibrate import Choice, Logits
@@ -115,7 +115,8 @@ def _counts(films: DecodedFilms) -> dict[str, Any]:
     of_class = {name: [file for file in films.files if file.label == label] for label, name in enumerate(LABELS)}
     return {
         "films": {name: len(files) for name, files in of_class.items()},
-        "patients": {name: len({file.patient for file in files}) for name, files in of_class.items()},
+        "patients": {name: count_patients(files)[0] for name, files in of_class.items()},
+        "films_without_patient_id": count_patients(films.files)[1],
         "skipped": len(films.skipped),
     }
 

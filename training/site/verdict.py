@@ -103,6 +103,8 @@ def _calibration(shipped: Mapping[str, Any], fitted: Mapping[str, Any], losses: 
 def _threshold(recommendation: Recommendation, fitted: Mapping[str, Any]) -> str:
     where = f"p_pneumonia >= {recommendation.threshold:.4f} as shipped"
     films = f"{recommendation.films} films of PNEUMONIA of {recommendation.patients} patients"
+    if recommendation.films_without_patient_id:
+        films += f", {recommendation.films_without_patient_id} of them without a patient id"
     low = f"{recommendation.sensitivity.low:.3f}"
     if recommendation.holds:
         point, intervals = fitted["operating_points"][DEFAULT], fitted["ci95"]["operating_points"][DEFAULT]
@@ -112,7 +114,7 @@ def _threshold(recommendation: Recommendation, fitted: Mapping[str, Any]) -> str
             f"sensitivity {interval(point['sensitivity'], intervals['sensitivity'])}, "
             f"specificity {interval(point['specificity'], intervals['specificity'])}."
         )
-        if recommendation.patients < recommendation.needed:
+        if recommendation.patients + recommendation.films_without_patient_id < recommendation.needed:
             said += (
                 f" Counted by patients it would need {recommendation.needed} of them: films of one patient are alike, "
                 "and the confidence is less than it seems."

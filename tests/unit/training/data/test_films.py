@@ -97,7 +97,10 @@ def test_manifest_without_a_patient_column_is_read(tmp_path: Path) -> None:
     ("rows", "header", "message"),
     [
         (["a.png,NORMAL,a", "b.png,SICK,b"], "path,label,patient", r":3: label must be .* got 'SICK'"),
-        (["a.png,NORMAL,a", "b.png"], "path,label,patient", r":3: label must be"),
+        (["a.png,NORMAL,a", "b.png"], "path,label,patient", r"\.csv:3: has not as many columns as the header"),
+        (["a.png,NORMAL,a", "b.png,PNEUMONIA"], "path,label,patient", r":3: has not as many columns as the header"),
+        (["a.png,NORMAL,a", "b.png,PNEUMONIA,b,c"], "path,label,patient", r":3: has not as many columns"),
+        (['"a', 'b.png",NORMAL,a', ",PNEUMONIA,b"], "path,label,patient", ":4: names no path"),
         (["a.png,NORMAL,a", ",PNEUMONIA,b"], "path,label,patient", ":3: names no path"),
         (["a.png,NORMAL"], "path,class", "no column label"),
         (["a.png,NORMAL,a"], "path,label,patient", "no film is labelled PNEUMONIA"),

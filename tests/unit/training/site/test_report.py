@@ -20,6 +20,7 @@ TOLD: dict[str, Any] = {
     "model_version": "1.2.3",
     "films": {"NORMAL": 1500, "PNEUMONIA": 500},
     "patients": {"NORMAL": 1400, "PNEUMONIA": 400},
+    "films_without_patient_id": 0,
     "skipped": 3,
     "copies": 2,
     "folds": 5,

@@ -152,3 +152,23 @@ def test_manifest_s_patients_are_kept_together(monkeypatch: pytest.MonkeyPatch, 
             writer.writerow((film.relative_to(tmp_path), film.parent.name, f"patient{index % 3}"))
     told = validate(monkeypatch, tmp_path, "--data", str(tmp_path / "films.csv"))
     assert (told["folds"], told["patients"]) == (3, {"NORMAL": 3, "PNEUMONIA": 3})
+
+
+@pytest.mark.usefixtures("store", "data")
+def test_films_without_a_patient_id_are_not_counted_as_patients(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with (tmp_path / "films.csv").open("w", newline="") as lines:
+        writer = csv.writer(lines)
+        writer.writerow(("path", "label"))
+        for index, film in enumerate(sorted((tmp_path / "data").rglob("*.jpeg"))):
+            copied = tmp_path / "data" / film.parent.name / f"{index}.jpeg"
+            film.rename(copied)
+            writer.writerow((copied.relative_to(tmp_path), film.parent.name))
+    measured = validate(monkeypatch, tmp_path, "--data", str(tmp_path / "films.csv"))
+    assert measured["patients"] == {"NORMAL": 0, "PNEUMONIA": 0}
+    assert measured["films_without_patient_id"] == 40
+    assert measured["recommendation"]["patients"] == 0
+    page = (tmp_path / "out" / "site.md").read_text()
+    assert "40 films have no patient id and are not counted as patients" in page
+    assert "20 films of PNEUMONIA of 0 patients, 20 of them without a patient id" in page

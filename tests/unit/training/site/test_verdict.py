@@ -30,6 +30,7 @@ def recommendation(*, films: int = 200, patients: int = 200, low: float = 0.96) 
         sensitivity=Interval(value=max(low, 0.99), low=low, high=1.0),
         films=films,
         patients=patients,
+        films_without_patient_id=0,
         needed=73,
     )
 
