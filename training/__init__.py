@@ -13,8 +13,8 @@ Sub-packages, each of which imports only those before it:
     report         the measures of the model card, and the card
     presentation   the network that recognises negatives and turned films
 
-`cli` and `errors` are for all of them. Imports `handler` for its decoding and its contract: what the server sees is
-what the trainer saw.
+`cli`, `errors` and `files` are for all of them. Imports `handler` for its decoding and its contract: what the server
+sees is what the trainer saw.
 """
 
 from handler.torchvision_operators import declare_missing

@@ -66,7 +66,7 @@ def test_only_the_handler_module_knows_of_torchserve() -> None:
 def test_evaluation_shares_nothing_with_the_training_loop(name: str) -> None:
     probe = f"import sys, training.evaluate.{name}; print(*(one for one in sys.modules if one.startswith('training')))"
     loaded = subprocess.run([sys.executable, "-c", probe], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    shared = {"cli", "errors", "evaluate", "evaluate.evaluate", f"evaluate.{name}", "data", "data.films"}
+    shared = {"cli", "errors", "files", "evaluate", "evaluate.evaluate", f"evaluate.{name}", "data", "data.films"}
     figures = {"figures", "figures.metrics", "figures.plots", "figures.tables"}
     assert set(loaded.split()) <= {"training", *(f"training.{module}" for module in shared | figures)}
 
@@ -81,4 +81,4 @@ def test_sub_packages_of_training_import_only_those_before_them() -> None:
             for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
             if isinstance(node, ast.ImportFrom) and (module := node.module or "").startswith("training.")
         }
-        assert imported_from <= {"cli", "errors", *order[: place + 1]}, name
+        assert imported_from <= {"cli", "errors", "files", *order[: place + 1]}, name

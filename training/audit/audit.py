@@ -9,8 +9,6 @@ and else on all films, as a site's. With --compare, several are judged on the fi
 they are named in the order of another measurement, best first, the table tells which rows would have shown it.
 """
 
-import argparse
-import json
 import logging
 from pathlib import Path
 from typing import Any
@@ -23,6 +21,7 @@ from training.audit.report import comparison, comparison_table, markdown, plot, 
 from training.data.films import DecodedFilms
 from training.errors import DataError
 from training.figures import plots
+from training.files import make_folder, write_json
 from training.learn.run_folder import load_films
 
 logger = logging.getLogger(__name__)
@@ -30,17 +29,15 @@ logger = logging.getLogger(__name__)
 
 def main() -> None:
     """Audit, as the command line says."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="folder {NORMAL,PNEUMONIA}/*, or a CSV")
+    parser = cli.parser(__doc__, "--data", "--json")
     parser.add_argument("--model", type=Path, default=Path("model_store"), help="a model store or a run folder")
     parser.add_argument("--compare", type=Path, nargs="+", help="models to compare instead, best first")
     parser.add_argument("--out", type=Path, default=Path("out/audit"), help="folder of the report")
-    parser.add_argument("--json", type=Path, help="also write the figures to this file, and their plot beside it")
     args = parser.parse_args()
     films = load_films(args.data)
     told = compare(args.compare, films) if args.compare else audit(args.model, films, args.out)
     if args.json:
-        _write_json(told, args.json)
+        write_json(args.json, told, indent=1)
         if not args.compare:
             plot(told["rows"], args.json.with_suffix(".png"))
             plots.shrink(args.json.with_suffix(".png"))
@@ -60,11 +57,8 @@ def audit(folder: Path, films: DecodedFilms, out: Path) -> dict[str, Any]:
         "rows": audit_rows(scored, judged, model.contract),
         "without_lungs": {"films": len(films.files), "rows": told_without_lungs(films)},
     }
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as exc:
-        raise DataError(f"{out}: {exc.strerror or exc}") from exc
-    _write_json(told, out / "audit.json")
+    make_folder(out)
+    write_json(out / "audit.json", told, indent=1)
     (out / "audit.md").write_text(markdown(told), encoding="utf-8")
     plot(told["rows"], out / "audit.png")
     worst_films(scored, judged, [file.path.name for file in kept.files], out / "worst_films.png")
@@ -90,10 +84,6 @@ def compare(folders: list[Path], films: DecodedFilms) -> dict[str, Any]:
     told = {"films": len(kept.files), "patients": len({file.patient for file in kept.files}), **comparison(rows)}
     logger.info("%s", comparison_table(told))
     return told
-
-
-def _write_json(told: dict[str, Any], path: Path) -> None:
-    path.write_text(json.dumps(told, indent=1, allow_nan=False) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

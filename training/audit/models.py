@@ -1,6 +1,5 @@
 """The models that are audited, and the films that they have not learned from: model stores and run folders alike."""
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from training.compare.compare import as_shipped
 from training.data.films import DecodedFilms, data_digest
 from training.errors import ArtefactError, DataError
 from training.evaluate.evaluate import THREADS, logits_of
+from training.files import sha256
 from training.learn.recipe import RECIPES, Recipe
 from training.learn.run_folder import divide, read_run
 
@@ -101,14 +101,11 @@ def held_out_by_all(models: Sequence[Audited]) -> Indices:
 
 
 def _engine(onnx: Path, contract: ModelContract) -> Engine:
+    if sha256(onnx) != contract.model_sha256:
+        raise ArtefactError(f"{onnx}: not the model that its contract was written for")
     try:
-        digest = hashlib.sha256(onnx.read_bytes()).hexdigest()
-        if digest != contract.model_sha256:
-            raise ArtefactError(f"{onnx}: not the model that its contract was written for")
         # In float32: an audit must not depend on the processor.
         return Engine(onnx, exact=True, threads=THREADS)
-    except OSError as exc:
-        raise ArtefactError(f"{onnx}: {exc.strerror or exc}") from exc
     except RuntimeError as exc:
         raise ArtefactError(f"{onnx}: cannot be run: {exc}") from exc
 

@@ -4,7 +4,6 @@ Train every variant of an ablation with every seed, and compare them on the film
 recipe with some fields changed; what is trained already is not trained again.
 """
 
-import argparse
 import dataclasses
 import logging
 from collections.abc import Sequence
@@ -28,13 +27,10 @@ PLAN = Path("config/ablation.yaml")
 
 def main() -> None:
     """Parse the command line, train and compare."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="folder or CSV of labelled films")
+    parser = cli.parser(__doc__, "--data", "--json", "--backbone-weights")
     parser.add_argument("--plan", type=Path, default=PLAN, help="which variants (default: %(default)s)")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of each variant (default: 0 1 2)")
     parser.add_argument("--runs", type=Path, default=RUNS / "ablation", help="where runs go (default: %(default)s)")
-    parser.add_argument("--json", type=Path, help="also write the scores to this file")
-    parser.add_argument("--backbone-weights", type=Path, help="safetensors file (default: torchvision's download)")
     args = parser.parse_args()
     variants, films = read_plan(args.plan), load_films(args.data)
     scored = ablate(variants, films, seeds=args.seeds, runs=args.runs, backbone_weights=args.backbone_weights)

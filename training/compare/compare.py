@@ -6,7 +6,6 @@ several seeds or folds. A recipe is chosen by its worst counterfactual, the firs
 better on the films as they are, and worse on those of another source.
 """
 
-import argparse
 import logging
 import tempfile
 from pathlib import Path
@@ -31,11 +30,8 @@ logger = logging.getLogger(__name__)
 
 def main() -> None:
     """Parse the command line and compare."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="the folder or CSV that the runs learned from")
-    parser.add_argument("--runs", type=Path, nargs="+", required=True, help="run folders of training.learn.train")
+    parser = cli.parser(__doc__, "--data", "--runs", "--json")
     parser.add_argument("--out", type=Path, help="also write the table to this file")
-    parser.add_argument("--json", type=Path, help="also write the scores to this file, a run each")
     args = parser.parse_args()
     films = load_films(args.data)
     runs = [score_run(run, films) for run in args.runs]

@@ -4,7 +4,6 @@ Train the shipped recipe, or another of the reported comparison, again from the 
 and check that what `training.compare.compare` measures falls within the reported spread. Exit code 1 if it does not.
 """
 
-import argparse
 import dataclasses
 import json
 import logging
@@ -19,6 +18,7 @@ from training.compare.scores import COLUMNS, Score, ScoredRun, by_recipe, read_s
 from training.data.films import DecodedFilms, data_digest
 from training.errors import ArtefactError, DataError
 from training.figures import tables
+from training.files import reading
 from training.learn.recipe import Recipe
 from training.learn.run_folder import divide, load_films
 from training.learn.train import RUNS, train
@@ -49,13 +49,9 @@ Bounds = Mapping[str, tuple[float, float]]
 
 def main() -> None:
     """Reproduce, as the command line says."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="folder or CSV that the shipped model learned from")
+    parser = cli.parser(__doc__, "--data", "--copies", "--backbone-weights", "--model-store")
     parser.add_argument("--recipe", help="a name in config/training/ (default: the shipped model's)")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="one run each (default: 0)")
-    parser.add_argument("--copies", type=Path, help="as for training.learn.train")
-    parser.add_argument("--backbone-weights", type=Path, help="safetensors file (default: torchvision's download)")
-    parser.add_argument("--model-store", type=Path, default=Path("model_store"), help="holds the report")
     args = parser.parse_args()
     films = load_films(args.data)
     shipped = shipped_recipe(args.model_store / "report", films)
@@ -85,13 +81,9 @@ def shipped_recipe(report: Path, films: DecodedFilms) -> Recipe:
         DataError: it learned from other films.
     """
     path = report / "report.json"
-    try:
+    with reading(path, "a report"):
         told = json.loads(path.read_text(encoding="utf-8"))
         recipe, digest = Recipe.from_fields(told["recipe"], source=str(path)), told["sha256"]["data"]
-    except OSError as exc:
-        raise ArtefactError(f"{path}: {exc.strerror or exc}") from exc
-    except (ValueError, KeyError, TypeError) as exc:
-        raise ArtefactError(f"{path}: not a report: {exc}") from exc
     if data_digest(films, divide(films, recipe)[1].tolist()) != digest:
         raise DataError("the shipped model learned from other films than these")
     return recipe

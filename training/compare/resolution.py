@@ -5,9 +5,7 @@ decoding and engine together, a film at a time on one core. The times are of fil
 the server, and of this machine: compare them with each other.
 """
 
-import argparse
 import itertools
-import json
 import logging
 import tempfile
 import time
@@ -26,6 +24,7 @@ from training.data.films import DecodedFilms, find_films
 from training.evaluate.evaluate import THREADS
 from training.figures import plots, tables
 from training.figures.metrics import roc_auc
+from training.files import write_json
 from training.learn.export import export_onnx, save_weights
 from training.learn.run_folder import load_films, parts, read_run
 
@@ -39,11 +38,8 @@ ROUNDS = 5
 
 def main() -> None:
     """Parse the command line and measure."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="the folder or CSV that the runs learned from")
+    parser = cli.parser(__doc__, "--data", "--runs", "--json")
     parser.add_argument("--films", type=Path, required=True, help="films that are timed, at their full size")
-    parser.add_argument("--runs", type=Path, nargs="+", required=True, help="run folders of training.learn.train")
-    parser.add_argument("--json", type=Path, help="also write the figures to this file")
     parser.add_argument("--plot", type=Path, help="also plot them to this file")
     args = parser.parse_args()
     files = [file.path for file in find_films(args.films)]
@@ -51,7 +47,7 @@ def main() -> None:
     rows = trade(args.runs, load_films(args.data), contents)
     logger.info("%s", table(rows))
     if args.json:
-        args.json.write_text(json.dumps(rows, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        write_json(args.json, rows, indent=1)
     if args.plot:
         plots.trade(rows, args.plot)
         plots.shrink(args.plot)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, stdev
 
-from training.errors import ArtefactError
 from training.figures import tables
+from training.files import reading, write_json
 
 SENSITIVITY = 0.99
 """At which specificities are compared."""
@@ -66,7 +66,7 @@ class ScoredRun:
 def write_scores(runs: Sequence[ScoredRun], path: Path) -> None:
     """Write the scores of runs as JSON."""
     told = {"columns": COLUMNS, "runs": [dataclasses.asdict(run) for run in runs]}
-    path.write_text(json.dumps(told, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    write_json(path, told)
 
 
 def read_scores(path: Path) -> list[ScoredRun]:
@@ -75,13 +75,9 @@ def read_scores(path: Path) -> list[ScoredRun]:
     Raises:
         ArtefactError: the file is missing, or is none of these.
     """
-    try:
+    with reading(path, "the scores of a comparison"):
         runs = json.loads(path.read_text(encoding="utf-8"))["runs"]
         return [ScoredRun(**run | {"score": Score(**run["score"])}) for run in runs]
-    except OSError as exc:
-        raise ArtefactError(f"{path}: {exc.strerror or exc}") from exc
-    except (ValueError, KeyError, TypeError) as exc:
-        raise ArtefactError(f"{path}: not the scores of a comparison: {exc}") from exc
 
 
 def table(runs: Sequence[ScoredRun]) -> str:

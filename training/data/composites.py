@@ -5,7 +5,6 @@ with random coefficients. Each is written at 224x224, and about 1,500 pixels wid
 costs what a real film's does.
 """
 
-import argparse
 import logging
 from pathlib import Path
 from typing import Any
@@ -16,10 +15,10 @@ from PIL import Image
 from sklearn.decomposition import PCA
 
 from handler.imaging import INPUT_PX
-from training.cli import run
+from training import cli
 from training.data.films import DecodedFilms, decode_films, find_films, without_copies
-from training.errors import DataError
 from training.figures.metrics import LABELS
+from training.files import make_folder
 
 logger = logging.getLogger(__name__)
 
@@ -107,20 +106,14 @@ def write(films: DecodedFilms, out: Path, *, seed: int) -> None:
 
 def main() -> None:
     """Make composites, as the command line says."""
-    parser = argparse.ArgumentParser(prog="python -m training.data.composites", description="Make films of no patient.")
-    parser.add_argument(
-        "--data", type=Path, required=True, help="folder {NORMAL,PNEUMONIA}/*, or a CSV path,label,patient"
-    )
+    parser = cli.parser(__doc__, "--data")
     parser.add_argument("--out", type=Path, default=Path("reference"), help="folder for the composites")
     parser.add_argument("--seed", type=int, default=1, help="of the coefficients, sizes and grain")
     args = parser.parse_args()
     films = without_copies(decode_films(find_films(args.data)))
-    try:
-        args.out.mkdir(parents=True, exist_ok=True)
-    except OSError as exc:
-        raise DataError(f"{args.out}: {exc.strerror or exc}") from exc
+    make_folder(args.out)
     write(films, args.out, seed=args.seed)
 
 
 if __name__ == "__main__":
-    run(main)
+    cli.run(main)

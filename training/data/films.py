@@ -259,6 +259,12 @@ def split_series(films: DecodedFilms, *, fold: int) -> tuple[npt.NDArray[np.int6
     return np.flatnonzero(train), np.flatnonzero(validation)
 
 
+def relative(path: Path, data: Path) -> str:
+    """Return a film's path as results name it: relative to the folder or manifest of its data set, where it can be."""
+    root = data if data.is_dir() else data.parent
+    return (path.relative_to(root) if path.is_relative_to(root) else path).as_posix()
+
+
 def data_digest(films: DecodedFilms, validation: Iterable[int]) -> str:
     """Return the SHA-256 over label, patient, part and content digest of every film: what a model learned from."""
     held_out = set(validation)

@@ -4,8 +4,6 @@ Looks a data set over before anything is learned from it: OUT/report.json has th
 with a histogram of grey levels and a contact sheet beside it.
 """
 
-import argparse
-import json
 import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -15,13 +13,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from training.cli import run
+from training import cli
 from training.data.duplicates import exact_copies, near_copies
-from training.data.films import DecodedFilms, decode_films, find_films
-from training.errors import DataError
+from training.data.films import DecodedFilms, decode_films, find_films, relative
 from training.figures import plots
 from training.figures.metrics import LABELS, roc_auc
 from training.figures.tables import table
+from training.files import make_folder, write_json
 
 logger = logging.getLogger(__name__)
 
@@ -32,14 +30,13 @@ SAMPLE = 16
 
 def report(films: DecodedFilms, data: Path) -> dict[str, Any]:
     """Return everything that is known of a data set, ready for JSON; paths are relative to `data` where they can be."""
-    root = data if data.is_dir() else data.parent
-    names = [_relative(file.path, root) for file in films.files]
+    names = [relative(file.path, data) for file in films.files]
     return {
         "films": len(films.files),
         "classes": {name: _class(films, films.labels == label) for label, name in enumerate(LABELS)},
         "sizes_and_levels": _sizes_and_levels(films),
         "patients_in_both_classes": _patients_in_both(films),
-        "unreadable": [{"file": _relative(path, root), "reason": reason} for path, reason in films.skipped],
+        "unreadable": [{"file": relative(path, data), "reason": reason} for path, reason in films.skipped],
         "exact_copies": [
             {"files": [names[i] for i in group], **_kinship(films, group)} for group in exact_copies(films)
         ],
@@ -136,10 +133,6 @@ def _kinship(films: DecodedFilms, group: Sequence[int]) -> dict[str, bool]:
     }
 
 
-def _relative(path: Path, root: Path) -> str:
-    return (path.relative_to(root) if path.is_relative_to(root) else path).as_posix()
-
-
 def contact_sheet(films: DecodedFilms, path: Path, *, seed: int = 0) -> None:
     """Plot a random sample of each class."""
     rng = np.random.default_rng(seed)
@@ -222,19 +215,12 @@ def _list(title: str, items: Sequence[str]) -> str:
 
 def main() -> None:
     """Write the report, as the command line says."""
-    parser = argparse.ArgumentParser(prog="python -m training.data.report", description="Look a data set over.")
-    parser.add_argument(
-        "--data", type=Path, required=True, help="folder {NORMAL,PNEUMONIA}/*, or a CSV path,label,patient"
-    )
-    parser.add_argument("--out", type=Path, required=True, help="folder for the report and its pictures")
+    parser = cli.parser(__doc__, "--data", "--out")
     args = parser.parse_args()
     films = decode_films(find_films(args.data))
-    try:
-        args.out.mkdir(parents=True, exist_ok=True)
-    except OSError as exc:
-        raise DataError(f"{args.out}: {exc.strerror or exc}") from exc
+    make_folder(args.out)
     told = report(films, args.data)
-    (args.out / "report.json").write_text(json.dumps(told, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    write_json(args.out / "report.json", told)
     (args.out / "report.md").write_text(markdown(told), encoding="utf-8")
     plots.intensities([histogram(films, films.labels == label) for label in (0, 1)], args.out / "intensities.png")
     contact_sheet(films, args.out / "contact_sheet.png")
@@ -249,4 +235,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    cli.run(main)

@@ -5,8 +5,6 @@ labels are mined from reports, too noisy to measure sensitivity on; how many fil
 PNEUMONIA, and whether a warning goes with it, is what counts.
 """
 
-import argparse
-import json
 import logging
 from dataclasses import asdict
 from pathlib import Path
@@ -20,6 +18,7 @@ from training.data.films import DecodedFilms, FilmFile, decode_films, is_film
 from training.errors import DataError
 from training.evaluate.evaluate import Shipped, serve
 from training.figures.metrics import roc_auc, share
+from training.files import write_json
 
 logger = logging.getLogger(__name__)
 
@@ -29,10 +28,8 @@ GROUPS = ("no_finding", "pneumonia")
 
 def main() -> None:
     """Parse the command line and tell."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = cli.parser(__doc__, "--model-store", "--json")
     parser.add_argument("--data", type=Path, required=True, help="folder {no_finding,pneumonia}/* of adults' films")
-    parser.add_argument("--model-store", type=Path, default=Path("model_store"), help="folder of the shipped artefact")
-    parser.add_argument("--json", type=Path, help="also write the figures to this file")
     args = parser.parse_args()
     told = called(Shipped.load(args.model_store), find_adults(args.data))
     for group in GROUPS:
@@ -40,7 +37,7 @@ def main() -> None:
         logger.info("%s: %d films, called PNEUMONIA: %s", group, told["films"][group], shares)
     logger.info("ROC-AUC %.3f, films with a warning %.3f", told["roc_auc"], told["warned"])
     if args.json:
-        args.json.write_text(json.dumps(told, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        write_json(args.json, told, indent=1)
 
 
 def find_adults(folder: Path) -> DecodedFilms:

@@ -7,9 +7,7 @@ They are chosen on the films as they are and as other sites may take them (`coun
 thresholds chosen on films of the source alone did not carry over to films of another look.
 """
 
-import argparse
 import dataclasses
-import hashlib
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -27,11 +25,11 @@ from handler.screening import decide, probabilities
 from training import cli
 from training.changes.counterfactuals import ACQUISITIONS, served, taken_otherwise
 from training.data.films import DecodedFilms
-from training.errors import ArtefactError
 from training.evaluate.evaluate import THREADS, logits_of
 from training.evaluate.operating_points import DEFAULT, SENSITIVITY_LOW, choose_thresholds, operating_point
 from training.figures.metrics import LABELS, Floats, Labels
 from training.figures.tables import measure
+from training.files import sha256
 from training.learn.run_folder import load_films, parts, read_run
 
 logger = logging.getLogger(__name__)
@@ -57,10 +55,7 @@ class Choice:
 
 def main() -> None:
     """Parse the command line and calibrate."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="the folder or CSV that the run learned from")
-    parser.add_argument("--run", type=Path, required=True, help="a run folder of training.learn.train")
-    parser.add_argument("--model-store", type=Path, default=Path("model_store"), help="has pneumonia.onnx")
+    parser = cli.parser(__doc__, "--data", "--run", "--model-store")
     parser.add_argument("--version", help="of the model (default: that of the contract that is replaced, else 1.0.0)")
     args = parser.parse_args()
     learned, held_out = parts(load_films(args.data), args.run)
@@ -95,10 +90,7 @@ def calibrate(
         ArtefactError: the ONNX file is missing.
         DataError: too few films of PNEUMONIA are held out.
     """
-    try:
-        model_sha256 = hashlib.sha256(onnx.read_bytes()).hexdigest()
-    except OSError as exc:
-        raise ArtefactError(f"{onnx}: {exc.strerror}") from exc
+    model_sha256 = sha256(onnx)
     # In float32: the thresholds must not depend on the processor that chose them.
     engine = Engine(onnx, exact=True, threads=THREADS)
     logits, labels = acquired_logits(engine, held_out), held_out.labels

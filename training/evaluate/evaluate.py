@@ -6,11 +6,8 @@ decimals that a client is served; ROC-AUC and calibration of the unrounded log o
 and would count as alike. predictions.csv has both.
 """
 
-import argparse
 import csv
 import dataclasses
-import hashlib
-import json
 import logging
 import os
 from collections.abc import Iterable, Mapping
@@ -26,11 +23,12 @@ from handler.contract import ModelContract
 from handler.engine import Engine
 from handler.imaging import INPUT_PX, VERSION
 from handler.screening import decide, log_odds, logistic
-from training.cli import run
-from training.data.films import DecodedFilms, count_patients, decode_films, find_films
-from training.errors import ArtefactError, DataError
+from training import cli
+from training.data.films import DecodedFilms, count_patients, decode_films, find_films, relative
+from training.errors import ArtefactError
 from training.figures import metrics, plots, tables
 from training.figures.metrics import LABELS, Decisions, Floats, Labels
+from training.files import make_folder, sha256, write_json
 
 logger = logging.getLogger(__name__)
 
@@ -62,10 +60,7 @@ class Shipped:
                 f"{contract.input_px} pixels, this code has {VERSION} at {INPUT_PX}"
             )
         onnx = model_store / "pneumonia.onnx"
-        try:
-            digest = hashlib.sha256(onnx.read_bytes()).hexdigest()
-        except OSError as exc:
-            raise ArtefactError(f"{onnx}: {exc.strerror or exc}") from exc
+        digest = sha256(onnx)
         if digest != contract.model_sha256:
             raise ArtefactError(
                 f"{onnx}: SHA-256 {digest[:12]}..., the contract was written for {contract.model_sha256[:12]}..."
@@ -197,17 +192,16 @@ def _interval_of_a_perfect_auc(auc: float, served: Served) -> list[float]:
 
 def write(out: Path, data: Path, films: DecodedFilms, served: Served, told: Mapping[str, Any]) -> None:
     """Write metrics, predictions, skipped files and plots to the folder `out`."""
-    (out / "metrics.json").write_text(json.dumps(told, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-    root = data if data.is_dir() else data.parent
+    write_json(out / "metrics.json", told)
     rows = [
-        (_relative(file.path, root), LABELS[file.label], f"{p:.4f}", f"{odds:.9g}")
+        (relative(file.path, data), LABELS[file.label], f"{p:.4f}", f"{odds:.9g}")
         for file, p, odds in zip(films.files, served.p_pneumonia, served.log_odds, strict=True)
     ]
     _write_csv(out / "predictions.csv", ("path", "label", "p_pneumonia", "log_odds"), rows)
     skipped = out / "skipped.csv"
     skipped.unlink(missing_ok=True)  # of an earlier run
     if films.skipped:
-        _write_csv(skipped, ("path", "reason"), [(_relative(path, root), reason) for path, reason in films.skipped])
+        _write_csv(skipped, ("path", "reason"), [(relative(path, data), reason) for path, reason in films.skipped])
     plots.roc(served.labels, served.log_odds, told, out / "roc.png")
     plots.precision_recall(served.labels, served.log_odds, told, out / "precision_recall.png")
     plots.confusion(served.labels, served.decisions, told, out / "confusion.png")
@@ -219,10 +213,6 @@ def _write_csv(path: Path, header: tuple[str, ...], rows: Iterable[tuple[str, ..
         writer = csv.writer(lines, lineterminator="\n")
         writer.writerow(header)
         writer.writerows(rows)
-
-
-def _relative(path: Path, root: Path) -> str:
-    return (path.relative_to(root) if path.is_relative_to(root) else path).as_posix()
 
 
 def table(measured: Mapping[str, Any], digits: int = 4) -> str:
@@ -242,21 +232,11 @@ def table(measured: Mapping[str, Any], digits: int = 4) -> str:
 
 def main() -> None:
     """Evaluate, as the command line says."""
-    parser = argparse.ArgumentParser(
-        prog="python -m training.evaluate.evaluate", description="Score films as the server does."
-    )
-    parser.add_argument(
-        "--data", type=Path, required=True, help="folder {NORMAL,PNEUMONIA}/*, or a CSV path,label,patient"
-    )
-    parser.add_argument("--out", type=Path, required=True, help="folder for metrics, predictions and plots")
-    parser.add_argument("--model-store", type=Path, default=Path("model_store"), help="folder of the shipped artefact")
+    parser = cli.parser(__doc__, "--data", "--out", "--model-store")
     args = parser.parse_args()
     shipped = Shipped.load(args.model_store)
     films = decode_films(find_films(args.data))
-    try:
-        args.out.mkdir(parents=True, exist_ok=True)
-    except OSError as exc:
-        raise DataError(f"{args.out}: {exc.strerror or exc}") from exc
+    make_folder(args.out)
     served = serve(shipped, films)
     told = measure(served, {point.name: point.threshold for point in shipped.contract.operating_points})
     write(args.out, args.data, films, served, told)
@@ -274,4 +254,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    cli.run(main)

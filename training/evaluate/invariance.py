@@ -5,14 +5,11 @@ a negative, with stray pixels, or as a DICOM file. Each film is decoded, changed
 and scored again. Few films at a time are held in memory, so any number can be measured.
 """
 
-import argparse
-import json
 import logging
 import math
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +26,7 @@ from training.evaluate.evaluate import THREADS, Shipped
 from training.evaluate.invariance_files import dicom, jpeg, png
 from training.figures import tables
 from training.figures.metrics import Floats
+from training.files import write_json
 
 logger = logging.getLogger(__name__)
 
@@ -64,11 +62,8 @@ class Moved:
 
 def main() -> None:
     """Parse the command line and measure."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="folder {NORMAL,PNEUMONIA}/*, or a CSV")
-    parser.add_argument("--model-store", type=Path, default=Path("model_store"), help="folder of the shipped artefact")
+    parser = cli.parser(__doc__, "--data", "--model-store", "--json")
     parser.add_argument("--films", type=int, help="only so many of them, evenly spread")
-    parser.add_argument("--json", type=Path, help="where the figures go")
     args = parser.parse_args()
     files = find_films(args.data)
     if args.films:
@@ -77,7 +72,7 @@ def main() -> None:
     logger.info("%s", table(moved))
     if args.json:
         figures = {name: asdict(one) for name, one in moved.items()}
-        args.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+        write_json(args.json, figures)
 
 
 def invariance(shipped: Shipped, files: list[FilmFile]) -> dict[str, Moved]:

@@ -5,9 +5,7 @@ report/official_test.json: one entry a version, never overwritten. Nothing is ev
 validation said of earlier versions was wrong, and only this table shows it.
 """
 
-import argparse
 import datetime
-import hashlib
 import json
 import logging
 from collections.abc import Mapping
@@ -21,6 +19,7 @@ from training.data.films import decode_films, find_films
 from training.errors import ArtefactError, DataError
 from training.evaluate.evaluate import RATES, Served, Shipped, measure, serve, table
 from training.figures.metrics import LABELS, ranked, with_ends
+from training.files import reading, sha256, write_json
 
 logger = logging.getLogger(__name__)
 
@@ -31,9 +30,8 @@ FILMS = {"NORMAL": 234, "PNEUMONIA": 390}
 
 def main() -> None:
     """Parse the command line, score, and add the entry."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = cli.parser(__doc__, "--model-store")
     parser.add_argument("--data", type=Path, required=True, help="the official test split {NORMAL,PNEUMONIA}/*")
-    parser.add_argument("--model-store", type=Path, default=Path("model_store"), help="folder of the shipped artefact")
     args = parser.parse_args()
     shipped = Shipped.load(args.model_store)
     results = read_results(args.model_store / FILE)
@@ -46,7 +44,7 @@ def main() -> None:
     measured = measure(served, {point.name: point.threshold for point in shipped.contract.operating_points})
     results["versions"].append(entry(shipped.contract.model_version, served, measured, store=args.model_store))
     path = args.model_store / FILE
-    path.write_text(json.dumps(results, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    write_json(path, results, indent=1)
     logger.info("%s\nadded to %s", table(measured), path)
 
 
@@ -56,14 +54,10 @@ def read_results(path: Path) -> dict[str, Any]:
     Raises:
         ArtefactError: the file is missing, or holds something else.
     """
-    try:
+    with reading(path, "the official results"):
         results: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         _ = [one["version"] for one in results["versions"]]
-    except OSError as exc:
-        raise ArtefactError(f"{path}: {exc.strerror or exc}") from exc
-    except (ValueError, KeyError, TypeError) as exc:
-        raise ArtefactError(f"{path}: not the official results: {exc}") from exc
-    return results
+        return results
 
 
 def require_unmeasured(results: Mapping[str, Any], version: str) -> None:
@@ -91,7 +85,7 @@ def entry(version: str, served: Served, measured: Mapping[str, Any], *, store: P
         "date": datetime.datetime.now(tz=datetime.UTC).date().isoformat(),
         "source": "make official-test",
         "films": FILMS,
-        "sha256": {name: hashlib.sha256((store / name).read_bytes()).hexdigest() for name in files},
+        "sha256": {name: sha256(store / name) for name in files},
         "roc_auc": with_ends(measured["roc_auc"], measured["ci95"]["roc_auc"]),
         "ece": with_ends(measured["ece"], measured["ci95"]["ece"]),
         "specificity_at": ranked(served.log_odds, served.labels, served.patients)["specificity_at"],

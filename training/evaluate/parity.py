@@ -5,12 +5,10 @@ precision. Every film is scored plainly (decoded in full, run in float32), with 
 where the films move too far, or where one changes sides at the default operating point.
 """
 
-import argparse
 import logging
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -51,11 +49,7 @@ class Change:
 
 def main() -> None:
     """Parse the command line and compare."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--data", type=Path, required=True, help="folder {NORMAL,PNEUMONIA}/*, or a CSV path,label,patient"
-    )
-    parser.add_argument("--model-store", type=Path, default=Path("model_store"), help="folder of the shipped artefact")
+    parser = cli.parser(__doc__, "--data", "--model-store")
     args = parser.parse_args()
     shipped = Shipped.load(args.model_store)
     exact = Engine(args.model_store / "pneumonia.onnx", exact=True, threads=THREADS)

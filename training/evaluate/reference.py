@@ -4,18 +4,17 @@ Scores the reference films with the shipped artefact and writes expected.json be
 to be called ready, and what the tests expect.
 """
 
-import argparse
-import json
 import logging
 from pathlib import Path
 from typing import Any
 
 from handler.screening import logistic
-from training.cli import run
+from training import cli
 from training.data.films import SUFFIXES, FilmFile, decode_films
 from training.errors import DataError
 from training.evaluate.evaluate import Shipped
 from training.figures.metrics import LABELS
+from training.files import write_json
 
 logger = logging.getLogger(__name__)
 
@@ -71,16 +70,13 @@ def write_expected(shipped: Shipped, folder: Path) -> dict[str, Any]:
         DataError: a film is missing or cannot be read.
     """
     told = expected(shipped, folder)
-    (folder / "expected.json").write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+    write_json(folder / "expected.json", told)
     return told
 
 
 def main() -> None:
     """Write expected.json, as the command line says."""
-    parser = argparse.ArgumentParser(
-        prog="python -m training.evaluate.reference", description="Score the reference films."
-    )
-    parser.add_argument("--model-store", type=Path, default=Path("model_store"), help="folder of the shipped artefact")
+    parser = cli.parser(__doc__, "--model-store")
     parser.add_argument("--reference", type=Path, default=Path("reference"), help="folder of the reference films")
     args = parser.parse_args()
     told = write_expected(Shipped.load(args.model_store), args.reference)
@@ -90,4 +86,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    cli.run(main)

@@ -8,7 +8,6 @@ Source: Wortsman et al., Robust Fine-Tuning of Zero-Shot Models, CVPR 2022, and 
 Averaging Weights Leads to Wider Optima, UAI 2018.
 """
 
-import argparse
 import dataclasses
 import logging
 from collections.abc import Sequence
@@ -35,10 +34,7 @@ BATCHES = 40
 
 def main() -> None:
     """Parse the command line and average."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="the folder or CSV that the runs learned from")
-    parser.add_argument("--runs", type=Path, nargs="+", required=True, help="run folders of training.learn.train")
-    parser.add_argument("--out", type=Path, required=True, help="run folder of the average")
+    parser = cli.parser(__doc__, "--data", "--runs", "--out")
     args = parser.parse_args()
     average(args.runs, films=load_films(args.data), out=args.out)
     logger.info("%s: the average of %s", args.out, ", ".join(map(str, args.runs)))

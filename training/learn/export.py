@@ -5,7 +5,6 @@ and `pneumonia.onnx`, made from those same rounded weights and checked against t
 `training.evaluate.calibrate`.
 """
 
-import argparse
 import logging
 import pickle
 from pathlib import Path
@@ -31,9 +30,7 @@ TOLERANCE = 1e-4
 
 def main() -> None:
     """Parse the command line and export."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--run", type=Path, required=True, help="a run folder of training.learn.train")
-    parser.add_argument("--model-store", type=Path, default=Path("model_store"), help="where the artefacts go")
+    parser = cli.parser(__doc__, "--run", "--model-store")
     args = parser.parse_args()
     weights, graph = args.model_store / "pneumonia.safetensors", args.model_store / "pneumonia.onnx"
     save_weights(args.run / "last.ckpt", weights)

@@ -5,7 +5,6 @@ Fine-tune MobileNetV2 on a folder of films. The run folder holds `config.yaml`, 
 the films held out, which would flatter the figures on them, and prefer what reads how those films were taken.
 """
 
-import argparse
 import dataclasses
 import logging
 import pickle
@@ -40,16 +39,12 @@ RUNS = Path("runs")
 
 def main() -> None:
     """Parse the command line and train."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--data", type=Path, required=True, help="folder {NORMAL,PNEUMONIA}/* or CSV path,label,patient"
-    )
+    parser = cli.parser(__doc__, "--data", "--copies")
     parser.add_argument("--recipe", required=True, help="a name in config/training/, or a YAML file")
     parser.add_argument("--out", type=Path, help="run folder (default: runs/RECIPE)")
     start = parser.add_mutually_exclusive_group()
     start.add_argument("--backbone-weights", type=Path, help="safetensors file (default: torchvision's download)")
     start.add_argument("--start-from", type=Path, help="run folder to start from, instead of ImageNet's weights")
-    parser.add_argument("--copies", type=Path, help="folder of the same films at another size, by name")
     parser.add_argument("--seed", type=int, help="instead of the recipe's")
     args = parser.parse_args()
     recipe = Recipe.load(args.recipe)

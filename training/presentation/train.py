@@ -6,8 +6,6 @@ presentations; what is shipped has learned from all of them. Films of adults, of
 and measured likewise; those of `--measure` are only measured, by networks that have not seen their patients.
 """
 
-import argparse
-import json
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,6 +24,7 @@ from training.changes.corruptions import SEVERITIES
 from training.data.films import DecodedFilms, decode_films, find_films, is_film, split_by_patient, without_copies
 from training.errors import DataError
 from training.figures import tables
+from training.files import write_json
 from training.presentation.measures import (
     TURNED,
     Changed,
@@ -71,10 +70,7 @@ class CrossFitted:
 
 def main() -> None:
     """Parse the command line, learn, measure and write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--data", type=Path, required=True, help="folder {NORMAL,PNEUMONIA}/* or CSV path,label,patient"
-    )
+    parser = cli.parser(__doc__, "--data")
     parser.add_argument("--adults", type=Path, help="folder of adults' films, one a patient, also learned from")
     parser.add_argument("--measure", type=Path, nargs="*", default=[], help="more data sets, only measured on")
     parser.add_argument("--out", type=Path, default=presentation.SHIPPED, help="where the weights go")
@@ -173,7 +169,7 @@ def write_report(
         },
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    write_json(path, report)
 
 
 def _as_json(rates: Mapping[str, Rate]) -> dict[str, dict[str, float]]:

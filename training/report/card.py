@@ -5,8 +5,6 @@ in it is typed by hand. Jinja2, because a card is tables within prose: its loops
 is read and edited.
 """
 
-import argparse
-import hashlib
 import json
 import logging
 from collections.abc import Mapping, Sequence
@@ -22,6 +20,7 @@ from training.compare import scores
 from training.errors import ArtefactError
 from training.evaluate.operating_points import OPERATING_POINTS
 from training.figures import tables
+from training.files import sha256
 
 logger = logging.getLogger(__name__)
 
@@ -47,8 +46,7 @@ REPORTS = (
 
 def main() -> None:
     """Render the card, as the command line says."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model-store", type=Path, default=Path("model_store"), help="contract.json and report/")
+    parser = cli.parser(__doc__, "--model-store")
     args = parser.parse_args()
     card = args.model_store / "MODEL_CARD.md"
     card.write_text(render(args.model_store), encoding="utf-8")
@@ -67,7 +65,7 @@ def render(model_store: Path) -> str:
     comparison = scores.read_scores(folder / "comparison.json")
     try:
         # The contract names the digest of its model: one comparison covers both.
-        if told["report"]["sha256"]["contract.json"] != _digest(model_store / "contract.json"):
+        if told["report"]["sha256"]["contract.json"] != sha256(model_store / "contract.json"):
             raise ArtefactError(f"{folder}: reports on another contract than {model_store} holds, run make report")
         for name in ("audit", "adults"):
             if told[name]["model"] != contract.model_version:
@@ -93,10 +91,6 @@ def render(model_store: Path) -> str:
 def _films(runs: Sequence[scores.ScoredRun]) -> str:
     """Return how many films the runs held out, "741" or "741 or 854"."""
     return " or ".join(sorted({f"{run.films:,}" for run in runs}))
-
-
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _read(path: Path) -> Any:

@@ -8,9 +8,7 @@ The shipped calibration and thresholds were chosen on these same films. What the
 chosen anew on four fifths of the patients and judged on the last, in turn.
 """
 
-import argparse
 import dataclasses
-import hashlib
 import json
 import logging
 from pathlib import Path
@@ -20,11 +18,12 @@ import torch
 
 from training import cli
 from training.data.films import DecodedFilms
-from training.errors import ArtefactError, DataError
+from training.errors import ArtefactError
 from training.evaluate.evaluate import Shipped, table
 from training.evaluate.operating_points import SENSITIVITY_LOW
 from training.figures import plots
 from training.figures.metrics import LABELS
+from training.files import make_folder, sha256, write_json
 from training.learn.export import exported_net, load_checkpoint
 from training.learn.recipe import Recipe
 from training.learn.run_folder import average_of, copies_digest, load_films, parts, read_run
@@ -38,19 +37,13 @@ PLOTS = ("roc.png", "reliability.png")
 
 def main() -> None:
     """Write the report, as the command line says."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="the folder or CSV that the run learned from")
-    parser.add_argument("--run", type=Path, required=True, help="the run folder whose model is shipped")
-    parser.add_argument("--model-store", type=Path, default=Path("model_store"), help="folder of the shipped artefact")
+    parser = cli.parser(__doc__, "--data", "--run", "--model-store")
     parser.add_argument("--out", type=Path, help="folder of the report (default: report/ in the model store)")
     args = parser.parse_args()
     shipped, out = Shipped.load(args.model_store), args.out or args.model_store / "report"
     require_same_model(args.model_store, args.run)
     learned, held_out = parts(load_films(args.data), args.run)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as exc:
-        raise DataError(f"{out}: {exc.strerror or exc}") from exc
+    make_folder(out)
     answers = answer_all(shipped, held_out)
     told = measures(shipped, answers)
     told["confounders"] = confounders(learned)
@@ -80,10 +73,7 @@ def provenance(store: Path, run: Path, *, learned: DecodedFilms, held_out: Decod
     """
     recipe, data_sha256 = read_run(run)
     copies = copies_digest(run)
-    try:
-        digests = {name: hashlib.sha256((store / name).read_bytes()).hexdigest() for name in ARTEFACTS}
-    except OSError as exc:
-        raise ArtefactError(f"{exc.filename}: {exc.strerror}") from exc
+    digests = {name: sha256(store / name) for name in ARTEFACTS}
     version = json.loads((store / "contract.json").read_text(encoding="utf-8"))["model_version"]
     return {
         "model_version": version,
@@ -135,7 +125,7 @@ def commands(recipe: Recipe, run: str, version: str, *, copies: bool = False, av
 def write(out: Path, answers: Answers, told: dict[str, Any]) -> None:
     """Write the report's JSON files and plots to the folder `out`."""
     for name, content in told.items():
-        (out / f"{name}.json").write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+        write_json(out / f"{name}.json", content)
     fitted, crossfitted = answers.fitted, answers.crossfitted
     plots.roc(fitted.labels, fitted.log_odds, told["validation"], out / PLOTS[0])
     # What the shipped calibration is on the films that it was fitted on would flatter it.

@@ -8,7 +8,6 @@ to the site, with reference answers, ready for `make serve MODEL_STORE=DIR`.
 
 import argparse
 import dataclasses
-import json
 import logging
 from dataclasses import dataclass, replace
 from functools import partial
@@ -17,7 +16,7 @@ from typing import Any
 
 from handler.contract import ModelContract
 from handler.screening import log_odds
-from training.cli import run
+from training import cli
 from training.data.films import DecodedFilms, count_patients, decode_films, find_films, folds_for, without_copies
 from training.errors import DataError
 from training.evaluate import evaluate
@@ -27,6 +26,7 @@ from training.evaluate.evaluate import Served, Shipped, answered, measure
 from training.evaluate.reference import find_reference_films
 from training.figures import plots
 from training.figures.metrics import LABELS
+from training.files import make_folder, write_json
 from training.site import report as site_report
 from training.site.recommend import Recommendation, choose, log_losses, recommend
 from training.site.store import check_request, site_contract, write_store
@@ -63,10 +63,7 @@ def main() -> None:
     found = decode_films(find_films(args.data))
     films = replace(without_copies(found), skipped=found.skipped)
     folds = folds_for(films)
-    try:
-        args.out.mkdir(parents=True, exist_ok=True)
-    except OSError as exc:
-        raise DataError(f"{args.out}: {exc.strerror or exc}") from exc
+    make_folder(args.out)
     findings = examine(contract, films, shipped.logits(films), sensitivity=args.sensitivity, folds=folds)
     findings.told["copies"] = len(found.files) - len(films.files)
     write(args.out, args.data, films, findings)
@@ -128,7 +125,7 @@ def write(out: Path, data: Path, films: DecodedFilms, findings: Findings) -> Non
     plots.reliability(fitted.labels, fitted.p_pneumonia, told["cross_fitted"], out / "reliability_recalibrated.png")
     plots.predictive_values(told["predictive_values"]["shipped"], out / "predictive_values.png")
     plots.predictive_values(told["predictive_values"]["cross_fitted"], out / "predictive_values_recalibrated.png")
-    (out / "site.json").write_text(json.dumps(told, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    write_json(out / "site.json", told)
     (out / "site.md").write_text(site_report.page(told), encoding="utf-8")
 
 
@@ -145,12 +142,7 @@ def _write_store(args: argparse.Namespace, contract: ModelContract, findings: Fi
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m training.site.validate", description="Try the model on own films.")
-    parser.add_argument(
-        "--data", type=Path, required=True, help="folder {NORMAL,PNEUMONIA}/*, or a CSV path,label,patient"
-    )
-    parser.add_argument("--out", type=Path, required=True, help="folder for report, measures, predictions and plots")
-    parser.add_argument("--model-store", type=Path, default=Path("model_store"), help="folder of the shipped artefact")
+    parser = cli.parser(__doc__, "--data", "--out", "--model-store")
     parser.add_argument("--sensitivity", type=float, default=0.95, help="wanted, at 95 %% confidence")
     parser.add_argument("--write", type=Path, metavar="DIR", help="also write a recalibrated model store")
     parser.add_argument("--version", metavar="X.Y.Z", help="of the model in that store")
@@ -159,4 +151,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    run(main)
+    cli.run(main)
