@@ -1,11 +1,12 @@
 """A training recipe: what `config/training/*.yaml` may say, and what each word means."""
 
-import dataclasses
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Self, get_args
+from typing import Annotated, Literal, Self
 
 import yaml
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic.dataclasses import dataclass
+from pydantic_core import ErrorDetails
 
 from training.errors import RecipeError
 
@@ -20,8 +21,11 @@ Split = Literal["patients", "ends", "series"]
 """Which films are held out: of patients drawn at random, of the first and the last of every series, or of one series
 of each class."""
 
+Share = Annotated[float, Field(ge=0, lt=1)]
+NotNegative = Annotated[float, Field(ge=0)]
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class Recipe:
     """Everything that decides a training run but the films and the pretrained weights."""
 
@@ -29,53 +33,45 @@ class Recipe:
     description: str
     start: str
     """Name of the recipe whose run it goes on from; empty: it begins with ImageNet's weights."""
-    resolution_px: int
+    resolution_px: Annotated[int, Field(ge=64, le=224, multiple_of=32)]
     """Side to which the graph resamples a film before the first convolution."""
-    trainable_blocks: int
+    trainable_blocks: Annotated[int, Field(ge=0, le=19)]
     """How many of MobileNetV2's 19 feature blocks learn, counted from the last; 0 freezes the backbone."""
-    dropout: float
-    epochs: int
-    batch_size: int
+    dropout: Share
+    epochs: Annotated[int, Field(ge=1)]
+    batch_size: Annotated[int, Field(ge=2)]
     optimizer: Literal["adam", "adamw"]
-    learning_rate: float
+    learning_rate: Annotated[float, Field(gt=0)]
     """After the warm-up."""
-    final_learning_rate: float
+    final_learning_rate: Annotated[float, Field(gt=0)]
     """Where the cosine ends."""
-    warmup_epochs: float
-    weight_decay: float
+    warmup_epochs: NotNegative
+    weight_decay: NotNegative
     class_weights: bool
     """Weigh each class by the inverse of how often it occurs."""
-    label_smoothing: float
-    consistency: float
+    label_smoothing: Share
+    consistency: NotNegative
     """Weight of the Jensen-Shannon divergence between the answers to two augmentations of a film; 0 looks at one."""
-    ema_decay: float
+    ema_decay: Share
     """Of the exponential moving average of the weights, a step; 0 keeps none."""
     augmentation: Augmentation
     split: Split
-    folds: int
+    folds: Annotated[int, Field(ge=2)]
     """One of so many parts of the films validates; `series` has as many as a class has series."""
-    fold: int
+    fold: Annotated[int, Field(ge=0)]
     """Which one; `ends` has only one, 0."""
     seed: int
 
-    def __post_init__(self) -> None:
-        _require(self, "resolution_px", self.resolution_px in range(64, 225, 32), "64 to 224, in steps of 32")
-        _require(self, "trainable_blocks", 0 <= self.trainable_blocks <= 19, "0 to 19")
-        _require(self, "dropout", 0 <= self.dropout < 1, "0 to below 1")
-        _require(self, "epochs", self.epochs >= 1, "at least 1")
-        _require(self, "batch_size", self.batch_size >= 2, "at least 2")
-        _require(self, "optimizer", self.optimizer in ("adam", "adamw"), "adam or adamw")
-        _require(self, "learning_rate", self.learning_rate > 0, "positive")
-        _require(self, "final_learning_rate", 0 < self.final_learning_rate <= self.learning_rate, "up to learning_rate")
-        _require(self, "warmup_epochs", 0 <= self.warmup_epochs < self.epochs, "0 to below epochs")
-        _require(self, "weight_decay", self.weight_decay >= 0, "not negative")
-        _require(self, "label_smoothing", 0 <= self.label_smoothing < 1, "0 to below 1")
-        _require(self, "consistency", self.consistency >= 0, "not negative")
-        _require(self, "ema_decay", 0 <= self.ema_decay < 1, "0 to below 1")
-        _require(self, "augmentation", self.augmentation in get_args(Augmentation), " or ".join(get_args(Augmentation)))
-        _require(self, "split", self.split in get_args(Split), " or ".join(get_args(Split)))
-        _require(self, "folds", self.folds >= 2, "at least 2")
-        _require(self, "fold", 0 <= self.fold < (1 if self.split == "ends" else self.folds), "0 to below folds")
+    @model_validator(mode="after")
+    def _check_pairs(self) -> Self:
+        """Check the fields that bound each other."""
+        if self.final_learning_rate > self.learning_rate:
+            raise ValueError(f"final_learning_rate: must not exceed learning_rate, got {self.final_learning_rate}")
+        if self.warmup_epochs >= self.epochs:
+            raise ValueError(f"warmup_epochs: must be below epochs, got {self.warmup_epochs}")
+        if self.fold >= (folds := 1 if self.split == "ends" else self.folds):
+            raise ValueError(f"fold: must be below {folds}, got {self.fold}")
+        return self
 
     @classmethod
     def load(cls, name: str) -> Self:
@@ -101,21 +97,16 @@ class Recipe:
         Raises:
             RecipeError: a field is unknown, missing or invalid.
         """
-        if not isinstance(fields, dict):
-            raise RecipeError(f"{source}: wants fields, got {type(fields).__name__}")
-        names = {field.name for field in dataclasses.fields(cls)}
-        if unknown := sorted(map(str, fields.keys() - names)):
-            raise RecipeError(f"{source}: unknown field {', '.join(unknown)}")
-        if missing := sorted(names - fields.keys()):
-            raise RecipeError(f"{source}: missing field {', '.join(missing)}")
         try:
-            return cls(**fields)
-        except RecipeError as exc:
-            raise RecipeError(f"{source}: {exc}") from exc
-        except TypeError as exc:
-            raise RecipeError(f"{source}: a field has the wrong type: {exc}") from exc
+            return TypeAdapter(cls).validate_python(fields)
+        except ValidationError as exc:
+            raise RecipeError(f"{source}: {'; '.join(map(_line, exc.errors()))}") from exc
 
 
-def _require(recipe: Recipe, field: str, holds: bool, wanted: str) -> None:
-    if not holds:
-        raise RecipeError(f"{field}: must be {wanted}, got {getattr(recipe, field)!r}")
+def _line(error: ErrorDetails) -> str:
+    """Return what is wrong with a field, "epochs: input should be greater than or equal to 1, got 0"."""
+    field, message = ".".join(map(str, error["loc"])), error["msg"].removeprefix("Value error, ")
+    if not field:
+        return message
+    got = "" if error["type"] in ("missing", "unexpected_keyword_argument") else f", got {error['input']!r}"
+    return f"{field}: {message[0].lower()}{message[1:]}{got}"

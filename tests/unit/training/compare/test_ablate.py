@@ -35,7 +35,7 @@ def test_variant_is_the_base_with_the_changes_and_its_own_fields(tmp_path: Path)
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"variants": [{"depth": 3}]}, "unknown field depth"),
+        ({"variants": [{"depth": 3}]}, "depth: unexpected keyword argument"),
         ({"base": "nonesuch"}, "'nonesuch': unknown"),
         ({"changes": None}, "not a plan"),
         ({"variants": [3]}, "not a plan"),
