@@ -1,4 +1,4 @@
-"""Files and folders of results: read and written alike everywhere, and a user's mistake told in one line."""
+"""Files and folders of results: read and written alike everywhere, and a mistake reported in one line."""
 
 import hashlib
 import json

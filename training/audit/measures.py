@@ -92,12 +92,12 @@ def _decided(logits: Logits, labels: Labels, contract: ModelContract | None) -> 
     if contract is None:
         return {}
     p_pneumonia = probabilities(logits, contract.calibration)
-    told = {}
+    result = {}
     for point in contract.operating_points:
         decided = decide(p_pneumonia, point.threshold)
-        told[point.name] = {
+        result[point.name] = {
             "sensitivity": asdict(share(decided[labels == 1])),
             "specificity": asdict(share(~decided[labels == 0])),
             "accuracy": round(rates(labels, decided).accuracy, 6),
         }
-    return told
+    return result

@@ -1,7 +1,7 @@
-"""How much of the label can be told without lungs: by the edges of films, their framing, levels, detail and files.
+"""How much of the label shows without lungs: by the edges of films, their framing, levels, detail and files.
 
 A small classifier, the same for all, sees one of these and nothing else. It is judged on patients that it has not
-learned from. What it can tell, a network can: where that is much, accuracy on films of the same source says little of
+learned from. What it recognises, a network can: where that is much, accuracy on films of the same source says little of
 the lungs. No model of ours is needed, so a site can look at its films before it relies on any.
 
 Source: the idea of Maguolo and Nanni, A critic evaluation of methods for COVID-19 automatic detection from X-ray
@@ -54,7 +54,7 @@ def blanked(films: DecodedFilms) -> Floats:
 def framing(films: DecodedFilms) -> Floats:
     """Return where the chest lies, (N, 4), but not how well it was found, which depends on the lungs.
 
-    Where consolidation hides it, it may be found in a wrong place: what framing tells is a little less than this.
+    Where consolidation hides it, it may be found in a wrong place: what framing shows is a little less than this.
     """
     return find_frames(films.pixels, films.labels).boxes
 
@@ -101,7 +101,7 @@ def file_facts(films: DecodedFilms) -> Floats:
 
 
 def whole(films: DecodedFilms) -> Floats:
-    """Return the whole film, (N, 784): what the same small classifier tells where nothing is hidden from it."""
+    """Return the whole film, (N, 784): what the same small classifier reaches where nothing is hidden from it."""
     return _blocks(films.pixels).reshape(len(films.pixels), -1)
 
 
@@ -117,8 +117,8 @@ CLUES: Mapping[str, Callable[[DecodedFilms], Floats]] = {
 """What the classifier sees, by the name that reports give it."""
 
 
-def told_without_lungs(films: DecodedFilms) -> list[dict[str, Any]]:
-    """Return how well each of CLUES alone tells the classes apart: cross-fitted ROC-AUC, 95 % interval by patient.
+def shown_without_lungs(films: DecodedFilms) -> list[dict[str, Any]]:
+    """Return how well each of CLUES by itself separates the classes: cross-fitted ROC-AUC, 95 % interval by patient.
 
     Raises:
         DataError: a class has films of one patient only.
@@ -133,7 +133,7 @@ def told_without_lungs(films: DecodedFilms) -> list[dict[str, Any]]:
 
 
 def cross_fitted(films: DecodedFilms, seen: Floats) -> Floats:
-    """Return the probability (N,) of PNEUMONIA by what is seen (N, K) of films, each told without its patient.
+    """Return the probability (N,) of PNEUMONIA by what is seen (N, K) of films, each predicted without its patient.
 
     Raises:
         DataError: a class has films of one patient only.

@@ -17,23 +17,23 @@ SHOWN = 4
 AT = [f"{sensitivity:g}" for sensitivity in SENSITIVITIES]
 
 
-def markdown(told: Mapping[str, Any]) -> str:
+def markdown(result: Mapping[str, Any]) -> str:
     """Return the report on one model, as `audit.audit` makes it."""
-    held_out = "that it held out" if told["held_out"] else "of the folder, taken as new to it"
-    without, rows = told["without_lungs"], told["rows"]
+    held_out = "that it held out" if result["held_out"] else "of the folder, taken as new to it"
+    without, rows = result["without_lungs"], result["rows"]
     seen = table(["seen", "ROC-AUC"], [[row["clue"], measure(row["roc_auc"], 3)] for row in without["rows"]])
     return f"""# Shortcut audit
 
-## What tells the classes apart without lungs
+## What separates the classes without lungs
 
 A small classifier sees one thing of {without["films"]:,} films, and is judged on patients that it has not learned from.
 The audited model is not asked. Far from 0.5, accuracy on films of this source need not come of the lungs.
 
 {seen}
 
-## Model {told["model"]} on films taken otherwise
+## Model {result["model"]} on films taken otherwise
 
-{told["films"]:,} films of {told["patients"]:,} patients {held_out}. **Worst row: {worst(rows)["films"]}.**
+{result["films"]:,} films of {result["patients"]:,} patients {held_out}. **Worst row: {worst(rows)["films"]}.**
 
 - ROC-AUC is of unrounded logits; intervals are 95 %, bootstrap by patient.
 - Control: ROC-AUC under the same change by films of the same class (for close framing of NORMAL: of both). Where it is
@@ -90,11 +90,11 @@ def comparison(rows: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, Any
     }
 
 
-def comparison_table(told: Mapping[str, Any]) -> str:
+def comparison_table(result: Mapping[str, Any]) -> str:
     """Return models side by side as a Markdown table: ROC-AUC / specificity at each sensitivity."""
-    models = told["models"]
+    models = result["models"]
     lines = []
-    for index, (name, ranked) in enumerate(told["in_the_order_given"].items()):
+    for index, (name, ranked) in enumerate(result["in_the_order_given"].items()):
         cells = [_short(model["rows"][index]) for model in models]
         lines.append([name, *cells, *("yes" if falls else "no" for falls in ranked.values())])
     lowest = [_short(worst(model["rows"])) for model in models]
@@ -105,7 +105,7 @@ def comparison_table(told: Mapping[str, Any]) -> str:
         "order: AUC",
         *(f"order: spec. at {at}" for at in AT),
     ]
-    films = f"{told['films']:,} films of {told['patients']:,} patients"
+    films = f"{result['films']:,} films of {result['patients']:,} patients"
     legend = f"ROC-AUC, specificity at sensitivity {' and '.join(AT)}; {films}"
     return f"{legend}\n\n{table(header, lines)}"
 
@@ -135,10 +135,10 @@ def worst_films(scored: Mapping[str, Scored], films: Judged, names: Sequence[str
 
 
 def _control(row: Mapping[str, Any], *keys: str) -> float | None:
-    told = row["control"]
-    for key in keys if told else ():
-        told = told[key]
-    return float(told["value"]) if told else None
+    result = row["control"]
+    for key in keys if result else ():
+        result = result[key]
+    return float(result["value"]) if result else None
 
 
 def _falls(values: Sequence[float]) -> bool:

@@ -30,7 +30,7 @@ def with_detail_swapped(films: npt.NDArray[np.uint8], labels: npt.NDArray[np.int
     """Return films (N, 224, 224) with the fine detail of the classes swapped: NORMAL blurred, PNEUMONIA sharpened.
 
     In the public data set NORMAL films carry finer detail than PNEUMONIA films: 5.3 against 4.2 grey levels of mean
-    absolute difference between horizontal neighbours, and the file size alone tells the classes apart with an AUC of
+    absolute difference between horizontal neighbours, and the file size separates the classes with an AUC of
     0.90. It comes of how the films were taken and stored, not of the lungs. A model that leans on it looks good on
     films of the same source and fails on another machine's. Here the two means change places (4.2 against 5.3, on the
     training films): what the model keeps of its AUC it has from something else.

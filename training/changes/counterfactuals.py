@@ -89,7 +89,7 @@ def close(pixels: Pixels, labels: Labels, rng: np.random.Generator) -> Pixels:
 
 
 def normal_close(pixels: Pixels, labels: Labels, rng: np.random.Generator) -> Pixels:
-    """Do as `close` does, with NORMAL films alone: the framing says the opposite of what it used to."""
+    """Do as `close` does, with NORMAL films only: the framing says the opposite of what it used to."""
     windows = _inwards(len(labels), CLOSE, rng)
     windows[labels == 1] = (0, 0, 1, 1)
     return _windowed(pixels, windows)
@@ -196,7 +196,7 @@ ACQUISITIONS: Mapping[str, Counterfactual] = {
     **{f"{name} of another film": partial(change, pairing=of_any_class) for name, change in _EXCHANGES.items()},
 }
 """The same changes whatever the class: films as other sites may take them. Calibration and thresholds are chosen on
-these; the counterfactuals above, which turn what is exchanged against the model, are for the judge alone."""
+these; the counterfactuals above, which turn what is exchanged against the model, are for the audit only."""
 
 
 def taken_otherwise(change: Counterfactual, pixels: Pixels, labels: Labels) -> Pixels:

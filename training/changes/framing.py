@@ -1,6 +1,6 @@
-"""How a film is framed: where its chest lies in it, told by laying the mean film over it; and framing it otherwise.
+"""How a film is framed: where its chest lies in it, found by laying the mean film over it; and framing it otherwise.
 
-A box around dark lungs would do for healthy ones, but a consolidated lung is not dark: the box would tell the disease.
+A box around dark lungs would do for healthy ones, but a consolidated lung is not dark: the box would show the disease.
 So the middle of the mean film, spine, ribs, mediastinum and diaphragm together, is laid over each film at many sizes
 and places, both sides scaled apart because films are squashed. Where it fits best, there is the chest.
 
@@ -91,7 +91,7 @@ def window_as(mine: Floats, other: Floats) -> Floats:
 
 
 def _evened(pixels: Pixels) -> Small:
-    """Return films (N, S, S) as (N, S / 7, S / 7), everywhere of mean 0 and deviation 1: exposure tells nothing."""
+    """Return films (N, S, S) as (N, S / 7, S / 7), everywhere of mean 0 and deviation 1: exposure has no effect."""
     count, side = len(pixels), pixels.shape[1] // BLOCK_PX
     if pixels.shape[1] % BLOCK_PX:
         raise ValueError(f"films must have a side that is a multiple of {BLOCK_PX}, got {pixels.shape[1]}")

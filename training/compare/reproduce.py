@@ -82,8 +82,8 @@ def shipped_recipe(report: Path, films: DecodedFilms) -> Recipe:
     """
     path = report / "report.json"
     with reading(path, "a report"):
-        told = json.loads(path.read_text(encoding="utf-8"))
-        recipe, digest = Recipe.from_fields(told["recipe"], source=str(path)), told["sha256"]["data"]
+        result = json.loads(path.read_text(encoding="utf-8"))
+        recipe, digest = Recipe.from_fields(result["recipe"], source=str(path)), result["sha256"]["data"]
     if data_digest(films, divide(films, recipe)[1].tolist()) != digest:
         raise DataError("the shipped model learned from other films than these")
     return recipe

@@ -1,8 +1,8 @@
 """python -m training.compare.resolution --data DIR --films DIR --runs RUN [RUN ...] [--json FILE] [--plot FILE]
 
-Tell what resolution is worth and what it costs: the worst counterfactual of runs that differ in it, against the time of
-decoding and engine together, a film at a time on one core. The times are of films at their full size, as they come to
-the server, and of this machine: compare them with each other.
+Measure what resolution is worth and what it costs: the worst counterfactual of runs that differ in it, against the time
+of decoding and engine together, a film at a time on one core. The times are of films at their full size, as they come
+to the server, and of this machine: compare them with each other.
 """
 
 import itertools

@@ -65,8 +65,8 @@ class ScoredRun:
 
 def write_scores(runs: Sequence[ScoredRun], path: Path) -> None:
     """Write the scores of runs as JSON."""
-    told = {"columns": COLUMNS, "runs": [dataclasses.asdict(run) for run in runs]}
-    write_json(path, told)
+    result = {"columns": COLUMNS, "runs": [dataclasses.asdict(run) for run in runs]}
+    write_json(path, result)
 
 
 def read_scores(path: Path) -> list[ScoredRun]:

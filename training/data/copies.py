@@ -1,7 +1,7 @@
 """Second copies of films: the same ones at another size, as another archive or viewer would have saved them.
 
 The public data set is spread squashed to 224x224; some of its films are at hand at their full size too. A film that is
-learned from is then seen as either copy, so that what the squashing left in it tells nothing.
+learned from is then seen as either copy, so that what the squashing left in it carries no information.
 """
 
 import hashlib

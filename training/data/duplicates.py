@@ -1,7 +1,7 @@
 """Films that are in a data set more than once: byte for byte, or nearly so.
 
 Near duplicates are found by a difference hash (dHash): does each pixel of a thumbnail outshine its left neighbour?
-It takes 16x16 differences. The usual 8x8 tell photographs apart, but not chests: of 5,216 films 775 pairs share that
+It takes 16x16 differences. The usual 8x8 distinguish photographs, but not chests: of 5,216 films 775 pairs share that
 hash, 747 of them of no kinship. Of 16x16 differences no unrelated pair of theirs has fewer than 13, while the same film
 at JPEG quality 50, another size, brightness or gamma, or with noise of 5 grey levels differs in at most 11.
 """

@@ -45,7 +45,7 @@ class FilmFile:
     patient: str
     """Who it is of; the path itself where that is not known, so that a split takes every film for its own patient."""
     subgroup: str
-    """"bacteria" or "virus" where the name tells, else the series of a normal film, else "unknown"."""
+    """"bacteria" or "virus" where the name says so, else the series of a normal film, else "unknown"."""
 
     @property
     def has_patient(self) -> bool:
@@ -103,7 +103,7 @@ def find_films(data: Path) -> list[FilmFile]:
 
 
 def is_film(path: Path) -> bool:
-    """Tell whether a file is one of the films of its folder: by its suffix, or because it is a DICOM file."""
+    """Return whether a file is one of the films of its folder: by its suffix, or because it is a DICOM file."""
     if path.suffix.lower() in SUFFIXES:
         return True
     if not path.is_file() or path.name.startswith("."):

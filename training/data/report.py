@@ -68,7 +68,7 @@ def _class(films: DecodedFilms, mask: npt.NDArray[np.bool_]) -> dict[str, Any]:
 
 
 def _sizes_and_levels(films: DecodedFilms) -> dict[str, dict[str, Any]]:
-    """Return simple measures of a film by class, and how well each alone tells the classes apart.
+    """Return simple measures of a film by class, and how well each by itself separates the classes.
 
     `roc_auc` is how often a PNEUMONIA film has more of it than a NORMAL one: far from 0.5, a model may learn that
     instead of the lungs.
@@ -83,19 +83,19 @@ def _sizes_and_levels(films: DecodedFilms) -> dict[str, dict[str, Any]]:
         "mean_level": [float(pixels.mean()) for pixels in films.pixels],
         "contrast": [fact.contrast for fact in facts],
     }
-    told = {}
+    result = {}
     for name, values in measures.items():
         array = np.asarray(values, dtype=np.float64)
         by_class = {label: _spread(array[films.labels == index]) for index, label in enumerate(LABELS)}
-        told[name] = {**by_class, "roc_auc": round(roc_auc(films.labels, array), 4)}
-    return told
+        result[name] = {**by_class, "roc_auc": round(roc_auc(films.labels, array), 4)}
+    return result
 
 
 def _spread(array: npt.NDArray[np.float64]) -> dict[str, float]:
     """Return mean, standard deviation, extremes and percentiles."""
     percentiles = dict(zip((f"p{q}" for q in PERCENTILES), np.percentile(array, PERCENTILES), strict=True))
-    told = {"mean": array.mean(), "std": array.std(), "min": array.min(), **percentiles, "max": array.max()}
-    return {name: round(float(value), 3) for name, value in told.items()}
+    result = {"mean": array.mean(), "std": array.std(), "min": array.min(), **percentiles, "max": array.max()}
+    return {name: round(float(value), 3) for name, value in result.items()}
 
 
 def histogram(films: DecodedFilms, mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
@@ -145,25 +145,25 @@ def contact_sheet(films: DecodedFilms, path: Path, *, seed: int = 0) -> None:
     plots.contact_sheet(rows, path)
 
 
-def markdown(told: Mapping[str, Any]) -> str:
+def markdown(result: Mapping[str, Any]) -> str:
     """Return the report to read."""
-    classes, copies, near = told["classes"], told["exact_copies"], told["near_copies"]
+    classes, copies, near = result["classes"], result["exact_copies"], result["near_copies"]
     extra = sum(len(group["files"]) - 1 for group in copies)
     return "\n\n".join(  # paragraphs
         [
             "# Data report",
-            f"{told['films']:,} readable films, {len(told['unreadable'])} unreadable files.",
+            f"{result['films']:,} readable films, {len(result['unreadable'])} unreadable files.",
             f"{extra} exact copies of others, {len(near)} pairs of near duplicates.",
             "## Films and patients",
             table(["", *classes], [[name, *(one(c) for c in classes.values())] for name, one in _COUNTS.items()]),
-            "A patient is read from the manifest or the file name; where neither tells, a film counts as a patient.",
-            _list("Patients in both classes", told["patients_in_both_classes"]),
+            "A patient is read from the manifest or the file name; where neither has one, a film counts as a patient.",
+            _list("Patients in both classes", result["patients_in_both_classes"]),
             "## Sizes and grey levels",
             table(
                 ["", *(f"{label}: mean (5th to 95th percentile)" for label in LABELS), "ROC-AUC"],
                 [
                     [name, *(_band(by_class[label]) for label in LABELS), f"{by_class['roc_auc']:.3f}"]
-                    for name, by_class in told["sizes_and_levels"].items()
+                    for name, by_class in result["sizes_and_levels"].items()
                 ],
             ),
             "ROC-AUC: how often a PNEUMONIA film has more of it than a NORMAL one.",
@@ -175,7 +175,7 @@ def markdown(told: Mapping[str, Any]) -> str:
             _list("Byte for byte", [_copy(group) for group in copies]),
             _list("Near duplicates", [f"{_copy(pair)}; {pair['distance']} of 256 bits apart" for pair in near]),
             "## Unreadable",
-            _list("Files", [f"{one['file']}: {one['reason']}" for one in told["unreadable"]]),
+            _list("Files", [f"{one['file']}: {one['reason']}" for one in result["unreadable"]]),
             "",
         ]
     )
@@ -219,17 +219,17 @@ def main() -> None:
     args = parser.parse_args()
     films = decode_films(find_films(args.data))
     make_folder(args.out)
-    told = report(films, args.data)
-    write_json(args.out / "report.json", told)
-    (args.out / "report.md").write_text(markdown(told), encoding="utf-8")
+    result = report(films, args.data)
+    write_json(args.out / "report.json", result)
+    (args.out / "report.md").write_text(markdown(result), encoding="utf-8")
     plots.intensities([histogram(films, films.labels == label) for label in (0, 1)], args.out / "intensities.png")
     contact_sheet(films, args.out / "contact_sheet.png")
     logger.info(
         "%d films, %d unreadable files, %d groups of copies, %d near duplicates: %s",
-        told["films"],
-        len(told["unreadable"]),
-        len(told["exact_copies"]),
-        len(told["near_copies"]),
+        result["films"],
+        len(result["unreadable"]),
+        len(result["exact_copies"]),
+        len(result["near_copies"]),
         args.out / "report.md",
     )
 

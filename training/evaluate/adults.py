@@ -1,8 +1,8 @@
 """python -m training.evaluate.adults --data DIR [--model-store model_store] [--json FILE]
 
-Tell what the shipped model calls films that it is not for: DIR has `no_finding/*` and `pneumonia/*` of adults. Their
-labels are mined from reports, too noisy to measure sensitivity on; how many films without a finding are called
-PNEUMONIA, and whether a warning goes with it, is what counts.
+Count what the shipped model answers for films that it is not made for: DIR has `no_finding/*` and `pneumonia/*` of
+adults. Their labels are mined from reports, too noisy to measure sensitivity on; how many films without a finding are
+called PNEUMONIA, and whether a warning goes with it, is what counts.
 """
 
 import logging
@@ -27,17 +27,17 @@ GROUPS = ("no_finding", "pneumonia")
 
 
 def main() -> None:
-    """Parse the command line and tell."""
+    """Parse the command line and count."""
     parser = cli.parser(__doc__, "--model-store", "--json")
     parser.add_argument("--data", type=Path, required=True, help="folder {no_finding,pneumonia}/* of adults' films")
     args = parser.parse_args()
-    told = called(Shipped.load(args.model_store), find_adults(args.data))
+    result = called(Shipped.load(args.model_store), find_adults(args.data))
     for group in GROUPS:
-        shares = ", ".join(f"{name} {one['value']:.3f}" for name, one in told["called_pneumonia"][group].items())
-        logger.info("%s: %d films, called PNEUMONIA: %s", group, told["films"][group], shares)
-    logger.info("ROC-AUC %.3f, films with a warning %.3f", told["roc_auc"], told["warned"])
+        shares = ", ".join(f"{name} {one['value']:.3f}" for name, one in result["called_pneumonia"][group].items())
+        logger.info("%s: %d films, called PNEUMONIA: %s", group, result["films"][group], shares)
+    logger.info("ROC-AUC %.3f, films with a warning %.3f", result["roc_auc"], result["warned"])
     if args.json:
-        write_json(args.json, told, indent=1)
+        write_json(args.json, result, indent=1)
 
 
 def find_adults(folder: Path) -> DecodedFilms:
@@ -61,14 +61,14 @@ def called(shipped: Shipped, films: DecodedFilms) -> dict[str, Any]:
     """Return which share of each group is called PNEUMONIA at each operating point, with Wilson intervals by films."""
     served = serve(shipped, films)
     warned = [bool(warnings(facts, shipped.contract.gate)) for facts in films.facts]
-    told = {}
+    result = {}
     for label, group in enumerate(GROUPS):
         inside = films.labels == label
-        told[group] = {name: asdict(share(decided[inside])) for name, decided in served.decisions.items()}
+        result[group] = {name: asdict(share(decided[inside])) for name, decided in served.decisions.items()}
     return {
         "model": shipped.contract.model_version,
         "films": {group: int((films.labels == label).sum()) for label, group in enumerate(GROUPS)},
-        "called_pneumonia": told,
+        "called_pneumonia": result,
         "roc_auc": round(roc_auc(films.labels, served.log_odds), 6),
         "warned": round(float(np.mean(warned)), 6),
     }

@@ -4,7 +4,7 @@ Fit temperature and bias, and choose the operating points, on a run's validation
 write `contract.json`. The films must be the run's own: the same split is made again and its digest compared.
 
 They are chosen on the films as they are and as other sites may take them (`counterfactuals.ACQUISITIONS`) together:
-thresholds chosen on films of the source alone did not carry over to films of another look.
+thresholds chosen on films of the source only did not carry over to films of another look.
 """
 
 import dataclasses

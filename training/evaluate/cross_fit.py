@@ -26,7 +26,7 @@ Indices = npt.NDArray[np.int64]
 
 
 def cross_fit(films: DecodedFilms, logits: Logits, *, chooser: Chooser, folds: int) -> Served:
-    """Return what clients would be told of films (N,) of logits (N, 2), each by a choice made without its patient.
+    """Return the answers for films (N,) of logits (N, 2), each by a choice made without its patient.
 
     The arguments, and what is raised, are those of `choices_without`.
     """
@@ -57,7 +57,7 @@ def choices_without(
 
 
 def judged(films: DecodedFilms, logits: Logits, choices: Sequence[tuple[Indices, Choice]]) -> Served:
-    """Return what clients would be told of films (N,) of logits (N, 2), each by the choice made without it."""
+    """Return the answers for films (N,) of logits (N, 2), each by the choice made without it."""
     odds = np.zeros(len(films.labels))
     decisions: dict[str, Decisions] = defaultdict(lambda: np.zeros(len(films.labels), dtype=bool))
     for judged_on, choice in choices:
@@ -74,15 +74,15 @@ def judged(films: DecodedFilms, logits: Logits, choices: Sequence[tuple[Indices,
 
 
 def predictive_values(
-    told: Mapping[str, Any], *, prevalences: Sequence[float] = PREVALENCES
+    result: Mapping[str, Any], *, prevalences: Sequence[float] = PREVALENCES
 ) -> dict[str, list[dict[str, Any]]]:
     """Return PPV and NPV over prevalences at each operating point of measures shaped as `metrics.json`.
 
     An interval's ends are those of sensitivity and specificity together, and so a little wide.
     """
     return {
-        name: [_predictive(point, told["ci95"]["operating_points"][name], prevalence) for prevalence in prevalences]
-        for name, point in told["operating_points"].items()
+        name: [_predictive(point, result["ci95"]["operating_points"][name], prevalence) for prevalence in prevalences]
+        for name, point in result["operating_points"].items()
     }
 
 

@@ -83,7 +83,7 @@ class Shipped:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Served:
-    """What clients would be told of a data set's films."""
+    """What a service would answer for the films of a data set."""
 
     labels: Labels
     """(N,)."""
@@ -142,13 +142,13 @@ def measure(served: Served, thresholds: Mapping[str, float]) -> dict[str, Any]:
     intervals = [
         [round(end, 6) for end in ends] for ends in metrics.bootstrap_ci(all_measures, served.patients).tolist()
     ]
-    told = {"n": len(served.labels), **_shaped(values, thresholds)}
-    told["ci95"] = _shaped(intervals, {name: [threshold] * 2 for name, threshold in thresholds.items()})
+    result = {"n": len(served.labels), **_shaped(values, thresholds)}
+    result["ci95"] = _shaped(intervals, {name: [threshold] * 2 for name, threshold in thresholds.items()})
     for name, decisions in served.decisions.items():
-        _widen(told["operating_points"][name], told["ci95"]["operating_points"][name], served, decisions)
-    if told["roc_auc"] in (0.0, 1.0):
-        told["ci95"]["roc_auc"] = _interval_of_a_perfect_auc(told["roc_auc"], served)
-    return told
+        _widen(result["operating_points"][name], result["ci95"]["operating_points"][name], served, decisions)
+    if result["roc_auc"] in (0.0, 1.0):
+        result["ci95"]["roc_auc"] = _interval_of_a_perfect_auc(result["roc_auc"], served)
+    return result
 
 
 def _shaped(flat: list[Any], thresholds: Mapping[str, Any]) -> dict[str, Any]:
@@ -190,9 +190,9 @@ def _interval_of_a_perfect_auc(auc: float, served: Served) -> list[float]:
     return [round(end, 6) for end in metrics.wilson(int(auc) * n, n)]
 
 
-def write(out: Path, data: Path, films: DecodedFilms, served: Served, told: Mapping[str, Any]) -> None:
+def write(out: Path, data: Path, films: DecodedFilms, served: Served, result: Mapping[str, Any]) -> None:
     """Write metrics, predictions, skipped files and plots to the folder `out`."""
-    write_json(out / "metrics.json", told)
+    write_json(out / "metrics.json", result)
     rows = [
         (relative(file.path, data), LABELS[file.label], f"{p:.4f}", f"{odds:.9g}")
         for file, p, odds in zip(films.files, served.p_pneumonia, served.log_odds, strict=True)
@@ -202,10 +202,10 @@ def write(out: Path, data: Path, films: DecodedFilms, served: Served, told: Mapp
     skipped.unlink(missing_ok=True)  # of an earlier run
     if films.skipped:
         _write_csv(skipped, ("path", "reason"), [(relative(path, data), reason) for path, reason in films.skipped])
-    plots.roc(served.labels, served.log_odds, told, out / "roc.png")
-    plots.precision_recall(served.labels, served.log_odds, told, out / "precision_recall.png")
-    plots.confusion(served.labels, served.decisions, told, out / "confusion.png")
-    plots.reliability(served.labels, served.p_pneumonia, told, out / "reliability.png")
+    plots.roc(served.labels, served.log_odds, result, out / "roc.png")
+    plots.precision_recall(served.labels, served.log_odds, result, out / "precision_recall.png")
+    plots.confusion(served.labels, served.decisions, result, out / "confusion.png")
+    plots.reliability(served.labels, served.p_pneumonia, result, out / "reliability.png")
 
 
 def _write_csv(path: Path, header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> None:
@@ -238,18 +238,18 @@ def main() -> None:
     films = decode_films(find_films(args.data))
     make_folder(args.out)
     served = serve(shipped, films)
-    told = measure(served, {point.name: point.threshold for point in shipped.contract.operating_points})
-    write(args.out, args.data, films, served, told)
+    result = measure(served, {point.name: point.threshold for point in shipped.contract.operating_points})
+    write(args.out, args.data, films, served, result)
     counts = ", ".join(f"{np.sum(films.labels == label)} {name}" for label, name in enumerate(LABELS))
     logger.info(
         "model %s on %d films (%s) of %d patients, %d films without a patient id, %d files skipped",
         shipped.contract.model_version,
-        told["n"],
+        result["n"],
         counts,
         *count_patients(films.files),
         len(films.skipped),
     )
-    logger.info("%s", table(told))
+    logger.info("%s", table(result))
     logger.info("written to %s", args.out)
 
 

@@ -1,8 +1,8 @@
 """python -m training.evaluate.invariance --data DIR_OR_CSV [--model-store model_store] [--films N] [--json FILE]
 
-Tell how far p_pneumonia moves when a film comes in another way: with bars around it, at another depth or brightness, as
-a negative, with stray pixels, or as a DICOM file. Each film is decoded, changed as its pixels are stored, written anew,
-and scored again. Few films at a time are held in memory, so any number can be measured.
+Measure how far p_pneumonia moves when a film comes in another form: with bars around it, at another depth or
+brightness, as a negative, with stray pixels, or as a DICOM file. Each film is decoded, changed as its pixels are
+stored, written anew, and scored again. Few films at a time are held in memory, so any number can be measured.
 """
 
 import logging

@@ -1,6 +1,6 @@
 """python -m training.evaluate.parity --data DIR_OR_CSV [--model-store model_store]
 
-Tell how far the server's two shortcuts move p_pneumonia: JPEGs decoded at a smaller scale, and layers run at half
+Measure how far the server's two shortcuts move p_pneumonia: JPEGs decoded at a smaller scale, and layers run at half
 precision. Every film is scored plainly (decoded in full, run in float32), with each shortcut, and as served. Fails
 where the films move too far, or where one changes sides at the default operating point.
 """
@@ -111,7 +111,7 @@ def compare(shipped: Shipped, exact: Engine, plain: Pixels, scaled: Pixels) -> d
 
 
 def change(contract: ModelContract, before: Floats, after: Floats) -> Change:
-    """Compare p_pneumonia (N,), 0 to 1; sides are told by four decimals, as to clients."""
+    """Compare p_pneumonia (N,), 0 to 1; decisions are of four decimals, as for clients."""
     moved = np.abs(after - before)
     return Change(
         mean=float(moved.mean()),

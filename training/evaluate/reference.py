@@ -69,9 +69,9 @@ def write_expected(shipped: Shipped, folder: Path) -> dict[str, Any]:
     Raises:
         DataError: a film is missing or cannot be read.
     """
-    told = expected(shipped, folder)
-    write_json(folder / "expected.json", told)
-    return told
+    result = expected(shipped, folder)
+    write_json(folder / "expected.json", result)
+    return result
 
 
 def main() -> None:
@@ -79,8 +79,8 @@ def main() -> None:
     parser = cli.parser(__doc__, "--model-store")
     parser.add_argument("--reference", type=Path, default=Path("reference"), help="folder of the reference films")
     args = parser.parse_args()
-    told = write_expected(Shipped.load(args.model_store), args.reference)
-    for film in told["films"]:
+    result = write_expected(Shipped.load(args.model_store), args.reference)
+    for film in result["films"]:
         logger.info("%-24s %-9s p_pneumonia %.4f", film["file"], film["label"], film["p_pneumonia"])
     logger.info("written to %s", args.reference / "expected.json")
 

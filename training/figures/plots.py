@@ -1,6 +1,6 @@
 """Plots as PNG files: Matplotlib's Agg canvas without pyplot, so without state and without a display.
 
-Colours are Okabe and Ito's, told apart with any colour vision.
+Colours are Okabe and Ito's, distinct with any colour vision.
 """
 
 import math
@@ -29,40 +29,42 @@ _DARK = 0.6
 """Share above which a cell's text must be white."""
 
 
-def roc(labels: Labels, scores: Floats, told: Mapping[str, Any], path: Path) -> None:
-    """Plot the ROC curve of scores (N,) with the operating points; `told` is what `metrics.json` holds."""
+def roc(labels: Labels, scores: Floats, measured: Mapping[str, Any], path: Path) -> None:
+    """Plot the ROC curve of scores (N,) with the operating points; `measured` is what `metrics.json` holds."""
     figure, axes = _square()
     false_positives, true_positives, _ = roc_curve(labels, scores)
-    low, high = told["ci95"]["roc_auc"]
+    low, high = measured["ci95"]["roc_auc"]
     axes.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle=":", label="chance")
     axes.plot(
         false_positives,
         true_positives,
         color=BLUE,
-        label=f"ROC-AUC {told['roc_auc']:.3f} [{low:.3f}, {high:.3f}]",
+        label=f"ROC-AUC {measured['roc_auc']:.3f} [{low:.3f}, {high:.3f}]",
     )
-    _mark_points(axes, told, x=lambda point: 1 - point["specificity"], y=lambda point: point["sensitivity"])
-    axes.set(xlabel="1 - specificity", ylabel="sensitivity", title=f"ROC, {told['n']:,} films")
+    _mark_points(axes, measured, x=lambda point: 1 - point["specificity"], y=lambda point: point["sensitivity"])
+    axes.set(xlabel="1 - specificity", ylabel="sensitivity", title=f"ROC, {measured['n']:,} films")
     axes.legend(loc="lower right", frameon=False)
     _save(figure, path)
 
 
-def precision_recall(labels: Labels, scores: Floats, told: Mapping[str, Any], path: Path) -> None:
+def precision_recall(labels: Labels, scores: Floats, measured: Mapping[str, Any], path: Path) -> None:
     """Plot precision over recall of PNEUMONIA, with the operating points and the share that chance would reach."""
     figure, axes = _square()
     precisions, recalls, _ = precision_recall_curve(labels, scores)
     share = float(labels.mean())
     axes.axhline(share, color=GREY, linewidth=1, linestyle=":", label=f"chance: {share:.0%} of films are PNEUMONIA")
     axes.plot(recalls, precisions, color=BLUE, drawstyle="steps-post", label="precision over recall")
-    _mark_points(axes, told, x=lambda point: point["sensitivity"], y=lambda point: point["precision"])
+    _mark_points(axes, measured, x=lambda point: point["sensitivity"], y=lambda point: point["precision"])
     axes.set(
-        xlabel="recall of PNEUMONIA (sensitivity)", ylabel="precision", title=f"Precision-recall, {told['n']:,} films"
+        xlabel="recall of PNEUMONIA (sensitivity)",
+        ylabel="precision",
+        title=f"Precision-recall, {measured['n']:,} films",
     )
     axes.legend(loc="lower left", frameon=False)
     _save(figure, path)
 
 
-def confusion(labels: Labels, decisions: Mapping[str, Decisions], told: Mapping[str, Any], path: Path) -> None:
+def confusion(labels: Labels, decisions: Mapping[str, Decisions], measured: Mapping[str, Any], path: Path) -> None:
     """Plot one confusion matrix an operating point: films, and their share of the row."""
     figure = Figure(figsize=(0.6 + 3.6 * len(decisions), 4.0), layout="constrained")
     panels = figure.subplots(1, len(decisions), squeeze=False)[0]
@@ -76,7 +78,7 @@ def confusion(labels: Labels, decisions: Mapping[str, Decisions], told: Mapping[
             text = f"{counts[row, column]:,}\n{shares[row, column]:.1%}"
             colour = "white" if shares[row, column] > _DARK else "black"
             axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=13)
-        threshold = told["operating_points"][name]["threshold"]
+        threshold = measured["operating_points"][name]["threshold"]
         axes.set(title=f"{name}\np >= {threshold:.4f}", xlabel="answered", xticks=(0, 1), yticks=(0, 1))
         axes.set_xticklabels(LABELS)
         axes.set_yticklabels(LABELS, rotation=90, va="center")
@@ -85,7 +87,7 @@ def confusion(labels: Labels, decisions: Mapping[str, Decisions], told: Mapping[
     _save(figure, path)
 
 
-def reliability(labels: Labels, p: Floats, told: Mapping[str, Any], path: Path, *, bins: int = 15) -> None:
+def reliability(labels: Labels, p: Floats, measured: Mapping[str, Any], path: Path, *, bins: int = 15) -> None:
     """Plot the observed frequency of PNEUMONIA over p_pneumonia, with Wilson intervals, and the films in each bin."""
     figure = Figure(figsize=(5.5, 6.5), layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
@@ -98,7 +100,7 @@ def reliability(labels: Labels, p: Floats, told: Mapping[str, Any], path: Path, 
     upper.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle=":", label="calibrated")
     upper.errorbar(means, observed, yerr=spread, color=BLUE, marker="o", linewidth=1, capsize=3, label="films, 95 %")
     upper.set(ylabel="observed frequency of PNEUMONIA", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
-    upper.set_title(f"Reliability, ECE {told['ece']:.3f} over {bins} bins")
+    upper.set_title(f"Reliability, ECE {measured['ece']:.3f} over {bins} bins")
     upper.legend(loc="upper left", frameon=False)
     edges = np.linspace(0, 1, bins + 1)
     of_classes = [p[labels == label] for label in (0, 1)]
@@ -259,14 +261,14 @@ def shrink(plot: Path) -> None:
 
 def _mark_points(
     axes: Axes,
-    told: Mapping[str, Any],
+    measured: Mapping[str, Any],
     *,
     x: Callable[[Mapping[str, float]], float],
     y: Callable[[Mapping[str, float]], float],
 ) -> None:
     """Mark each operating point on a curve."""
     for (name, point), marker, colour in zip(
-        told["operating_points"].items(), cycle(_MARKERS), cycle((ORANGE, GREEN, PURPLE)), strict=False
+        measured["operating_points"].items(), cycle(_MARKERS), cycle((ORANGE, GREEN, PURPLE)), strict=False
     ):
         axes.plot(
             x(point), y(point), marker, color=colour, markersize=8, label=f"{name}, p >= {point['threshold']:.4f}"

@@ -230,7 +230,7 @@ _AUGMENTATIONS: dict[str, Transform] = {
             *_PROCESSING,
         ]
     ),
-    # The same, but so wide that neither framing nor side tells anything, and seen as the server would see it.
+    # The same, but so wide that neither framing nor side carries information, and seen as the server would see it.
     "framing": v2.Compose([_VIEW, *_PROCESSING, Exposed()]),
 }
 

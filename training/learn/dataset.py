@@ -48,7 +48,7 @@ def train_loader(films: DecodedFilms, recipe: Recipe, copies: Copies = NO_COPIES
     """Return shuffled, augmented batches; the last, partial one of an epoch is dropped.
 
     Args:
-        films: the part that is learned from; what other films lend to one is of these alone.
+        films: the part that is learned from; a film borrows from these only.
         recipe: how they are changed.
         copies: of some of them.
     """

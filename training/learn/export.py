@@ -99,7 +99,7 @@ def export_onnx(weights: Path, path: Path) -> None:
 
 
 def _strip_metadata(path: Path) -> None:
-    """Remove what the exporter notes of its own source: stack traces with paths, the same for no two machines."""
+    """Remove what the exporter notes of its source code: stack traces with paths, the same for no two machines."""
     model = onnx.load(path)
     graph = model.graph
     parts = (model, graph, *graph.node, *graph.value_info, *graph.initializer, *graph.input, *graph.output)

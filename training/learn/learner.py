@@ -62,7 +62,7 @@ class Learner(LightningModule):
         self.log("val_auc", self.validation_auc, prog_bar=True)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Note what the weights alone do not tell of the network."""
+        """Note what the weights do not say of the network."""
         checkpoint["resolution_px"] = self.net.resolution_px
 
     def configure_optimizers(self) -> Any:

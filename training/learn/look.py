@@ -1,8 +1,8 @@
 """The look and the marks of other films, mixed into a film at random: what a scanner leaves, of either class.
 
 In the public data set some scanners took films of hardly any but one class; their exposure curve, their shading and the
-letters that they burn in tell the class without lungs. A film that has these of another film, drawn from either class
-alike, keeps its label: what they say of it is no longer true, and there is nothing to gain by reading them.
+letters that they burn in give the class away without lungs. A film that has these of another film, drawn from either
+class alike, keeps its label: what they say of it is no longer true, and there is nothing to gain by reading them.
 
 Only films of the part that is learned from are drawn: nothing of a film held out is ever seen.
 """

@@ -69,7 +69,7 @@ def load_films(data: Path) -> DecodedFilms:
 def divide(films: DecodedFilms, recipe: Recipe) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Return the indices of the films that a recipe learns from, and of those that it holds out.
 
-    The seed of a recipe is the training's alone: runs that differ in it hold the same films out.
+    The seed of a recipe is for the training only: runs that differ in it hold the same films out.
 
     Raises:
         DataError: a class has too few patients, no other series, or no numbers to order them by.

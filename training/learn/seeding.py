@@ -1,4 +1,4 @@
-"""Random numbers that depend on the seed and the epoch alone, so that a resumed run equals one that was not killed."""
+"""Random numbers that depend only on the seed and the epoch, so that a resumed run equals one that was not killed."""
 
 from typing import Any
 

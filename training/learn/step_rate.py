@@ -18,7 +18,7 @@ STEPS = 12
 
 
 class StepRate(Callback):
-    """After the last epoch, times the step alone on a batch in memory, and tells both rates.
+    """After the last epoch, time the step by itself on a batch in memory, and log both rates.
 
     The step is taken by a copy of the network: what was learned is not touched. An epoch's rate counts from its first
     step, since filling the loader's queues once is no cost of a film.
@@ -46,13 +46,13 @@ class StepRate(Callback):
             self._rates.append(batch_idx * len(batch[1]) / (time.monotonic() - self._started_s))
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Time the step alone and tell what the training kept of it."""
+        """Time the step by itself and log what the training kept of it."""
         if self._batch is None or not self._rates or not isinstance(pl_module, Learner):
             return
-        alone = _films_per_s(trainer, pl_module, self._batch)
+        step = _films_per_s(trainer, pl_module, self._batch)
         kept = sorted(self._rates)[len(self._rates) // 2]
         logger.info(
-            "%.1f films/s while learning, %.2f of the step alone on data in memory (%.1f)", kept, kept / alone, alone
+            "%.1f films/s while learning, %.2f of the step by itself on data in memory (%.1f)", kept, kept / step, step
         )
 
 

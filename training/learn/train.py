@@ -185,7 +185,7 @@ def _trainer(recipe: Recipe, run: Path) -> Trainer:
 
 
 def _has_bf16() -> bool:
-    """Tell whether bf16 is faster than fp32 here; on a CPU without the instructions it is emulated, and slower."""
+    """Return whether bf16 is faster than fp32 here; on a CPU without the instructions it is emulated, and slower."""
     return torch.cuda.is_available() or torch.cpu._is_avx512_bf16_supported()  # torch has no public way
 
 

@@ -39,7 +39,7 @@ class RandomFraming(torch.nn.Module):
 class RandomView(torch.nn.Module):
     """Mirror, turn, shear and frame a film in one resampling, and fill the outside by its edge, or evenly.
 
-    The outside is not always black: the server trims even bars, and black corners would tell that a film was turned.
+    The outside is not always black: the server trims even bars, and black corners would show that a film was turned.
     """
 
     def __init__(self, *, inwards: float, outwards: float, degrees: float, shear: float, framed: float = 0.9) -> None:

@@ -98,12 +98,12 @@ def find_margins(scores: Sequence[Scores]) -> Margins:
 def recognition(films: Films, networks: Sequence[Network], margins: Margins) -> Recognition:
     """Measure how films are recognised in all sixteen presentations."""
 
-    def told(pixels: Films) -> list[list[Presentation]]:
-        """Return what is told of the films in each orientation, by its index in ORIENTATIONS."""
+    def recognised(pixels: Films) -> list[list[Presentation]]:
+        """Return what is recognised of the films in each orientation, by its index in ORIENTATIONS."""
         ways = [np.rot90(way, quarters, axes=(1, 2)) for way in (pixels, pixels[..., ::-1]) for quarters in range(4)]
         return [[judge(scores, margins) for scores in scored(way, networks)] for way in ways]
 
-    positives, negatives = told(films), told(255 - films)
+    positives, negatives = recognised(films), recognised(255 - films)
     turned = range(1, len(ORIENTATIONS))
     return Recognition(
         sensitivity=_rate([one.negative is True for one in negatives[0]]),
@@ -127,11 +127,11 @@ def recognition_of_changed(
     for name, changes in CORRUPTIONS.items():
         changed = corrupted(films, changes[SEVERITIES.index(severity)])
         stretched = np.stack([stretch(film, find_window(film)) for film in changed])
-        told = [judge(scores, margins) for scores in scored(stretched, networks)]
+        result = [judge(scores, margins) for scores in scored(stretched, networks)]
         measured[name] = Changed(
-            negative=_rate([one.negative is True for one in told]),
-            uncertain=_rate([one.negative is None for one in told]),
-            turned=_rate([one.turned is not None for one in told]),
+            negative=_rate([one.negative is True for one in result]),
+            uncertain=_rate([one.negative is None for one in result]),
+            turned=_rate([one.turned is not None for one in result]),
         )
     return measured
 

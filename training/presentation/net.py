@@ -1,7 +1,7 @@
-"""The network of `handler.presentation` in torch, and how it learns: from upright positives alone.
+"""The network of `handler.presentation` in torch, and how it learns: only from upright positives.
 
 It scores a picture in all sixteen presentations, so that every film is its own counterexample fifteen times. Pictures
-that are no chest film have an answer of their own, the score 0, and are made from noise, shapes, photographs, and
+that are no chest film have a separate answer, the score 0, and are made from noise, shapes, photographs, and
 pieces and sheets of films.
 """
 

@@ -135,7 +135,7 @@ def cross_fit(films: DecodedFilms, adults: Films, *, epochs: int, seed: int) -> 
 
     Args:
         films: taken to be upright positives.
-        adults: the same, each of a patient of its own; may be empty.
+        adults: the same, each of another patient; may be empty.
         epochs: how often each film is seen.
         seed: of the networks; the folds are the same for all.
 

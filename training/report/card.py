@@ -61,15 +61,17 @@ def render(model_store: Path) -> str:
         ArtefactError: a file of the report is missing, or of another contract.
     """
     contract, folder = ModelContract.load(model_store / "contract.json"), model_store / "report"
-    told = {name: _read(folder / f"{name}.json") for name in REPORTS}
+    reports = {name: _read(folder / f"{name}.json") for name in REPORTS}
     comparison = scores.read_scores(folder / "comparison.json")
     try:
         # The contract names the digest of its model: one comparison covers both.
-        if told["report"]["sha256"]["contract.json"] != sha256(model_store / "contract.json"):
+        if reports["report"]["sha256"]["contract.json"] != sha256(model_store / "contract.json"):
             raise ArtefactError(f"{folder}: reports on another contract than {model_store} holds, run make report")
         for name in ("audit", "adults"):
-            if told[name]["model"] != contract.model_version:
-                raise ArtefactError(f"{folder / name}.json: of model {told[name]['model']}, run make {name} JSON=...")
+            if reports[name]["model"] != contract.model_version:
+                raise ArtefactError(
+                    f"{folder / name}.json: of model {reports[name]['model']}, run make {name} JSON=..."
+                )
         return (
             _environment()
             .get_template(TEMPLATE)
@@ -78,10 +80,10 @@ def render(model_store: Path) -> str:
                 operating_points=OPERATING_POINTS,
                 comparison=scores.table(comparison),
                 compared=_films(comparison),
-                audit_table=rows_table(told["audit"]["rows"]),
-                audit_history_table=comparison_table(told["audit_history"]),
+                audit_table=rows_table(reports["audit"]["rows"]),
+                audit_history_table=comparison_table(reports["audit_history"]),
                 sensitivity_compared=scores.SENSITIVITY,
-                **told,
+                **reports,
             )
         )
     except (UndefinedError, KeyError, TypeError) as exc:
@@ -133,18 +135,18 @@ def _share(share: float, ends: Sequence[float], digits: int = 1) -> str:
     return f"{value} [{low}, {high}] %"
 
 
-def _interval(told: Mapping[str, float]) -> str:
+def _interval(measure: Mapping[str, float]) -> str:
     """Return a share that carries its interval, in percent."""
-    return _share(told["value"], (told["low"], told["high"]))
+    return _share(measure["value"], (measure["low"], measure["high"]))
 
 
-def _known(told: Mapping[str, float] | float | None, digits: int = 3) -> str:
+def _known(measure: Mapping[str, float] | float | None, digits: int = 3) -> str:
     """Return a measure, with its interval where it has one, or "not known"."""
-    if told is None:
+    if measure is None:
         return "not known"
-    if isinstance(told, float | int):
-        return f"{told:.{digits}f}"
-    return f"{told['value']:.{digits}f}" if told["low"] is None else tables.measure(told, digits)
+    if isinstance(measure, float | int):
+        return f"{measure:.{digits}f}"
+    return f"{measure['value']:.{digits}f}" if measure["low"] is None else tables.measure(measure, digits)
 
 
 def _change(row: Mapping[str, str]) -> str:

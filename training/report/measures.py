@@ -98,10 +98,10 @@ def acquisitions(answers: Answers) -> list[dict[str, Any]]:
 def subgroups(answers: Answers) -> dict[str, Any]:
     """Return the cross-fitted sensitivity of each kind of PNEUMONIA film, and specificity of each series of NORMAL."""
     files, served = answers.films.files, answers.crossfitted
-    told = {}
+    result = {}
     for label, name in sorted({(file.label, file.subgroup) for file in files}, reverse=True):
         inside = np.array([(file.label, file.subgroup) == (label, name) for file in files])
-        told[name] = {
+        result[name] = {
             "label": LABELS[label],
             "measure": ("specificity", "sensitivity")[label],
             "films": int(inside.sum()),
@@ -110,7 +110,7 @@ def subgroups(answers: Answers) -> dict[str, Any]:
                 point: _share(decided[inside] == bool(label)) for point, decided in served.decisions.items()
             },
         }
-    return told
+    return result
 
 
 def robustness(shipped: Shipped, answers: Answers) -> list[dict[str, Any]]:

@@ -45,11 +45,11 @@ def main() -> None:
     learned, held_out = parts(load_films(args.data), args.run)
     make_folder(out)
     answers = answer_all(shipped, held_out)
-    told = measures(shipped, answers)
-    told["confounders"] = confounders(learned)
-    told["report"] = provenance(args.model_store, args.run, learned=learned, held_out=held_out)
-    write(out, answers, told)
-    logger.info("%s", table(told["validation"]))
+    result = measures(shipped, answers)
+    result["confounders"] = confounders(learned)
+    result["report"] = provenance(args.model_store, args.run, learned=learned, held_out=held_out)
+    write(out, answers, result)
+    logger.info("%s", table(result["validation"]))
     logger.info("written to %s", out)
 
 
@@ -90,11 +90,11 @@ def provenance(store: Path, run: Path, *, learned: DecodedFilms, held_out: Decod
 
 def count(films: DecodedFilms) -> dict[str, Any]:
     """Return how many films and patients there are, in all and of each label."""
-    told: dict[str, Any] = {"films": len(films.files), "patients": len({file.patient for file in films.files})}
+    result: dict[str, Any] = {"films": len(films.files), "patients": len({file.patient for file in films.files})}
     for label, name in enumerate(LABELS):
         of_label = [file.patient for file in films.files if file.label == label]
-        told[name] = {"films": len(of_label), "patients": len(set(of_label))}
-    return told
+        result[name] = {"films": len(of_label), "patients": len(set(of_label))}
+    return result
 
 
 def commands(recipe: Recipe, run: str, version: str, *, copies: bool = False, averaged: bool = False) -> list[str]:
@@ -122,14 +122,14 @@ def commands(recipe: Recipe, run: str, version: str, *, copies: bool = False, av
     ]
 
 
-def write(out: Path, answers: Answers, told: dict[str, Any]) -> None:
+def write(out: Path, answers: Answers, result: dict[str, Any]) -> None:
     """Write the report's JSON files and plots to the folder `out`."""
-    for name, content in told.items():
+    for name, content in result.items():
         write_json(out / f"{name}.json", content)
     fitted, crossfitted = answers.fitted, answers.crossfitted
-    plots.roc(fitted.labels, fitted.log_odds, told["validation"], out / PLOTS[0])
+    plots.roc(fitted.labels, fitted.log_odds, result["validation"], out / PLOTS[0])
     # What the shipped calibration is on the films that it was fitted on would flatter it.
-    ece = {"ece": told["crossfit"]["ece"]["value"]}
+    ece = {"ece": result["crossfit"]["ece"]["value"]}
     plots.reliability(crossfitted.labels, crossfitted.p_pneumonia, ece, out / PLOTS[1])
     for name in PLOTS:
         plots.shrink(out / name)

@@ -47,7 +47,7 @@ def choose(logits: Logits, labels: Labels, *, sensitivity: float) -> Choice:
     """Choose calibration and thresholds on films of logits (N, 2) and labels (N,).
 
     The targets of the calibration are drawn in from 0 and 1, as by one film more of each class: a site may have few
-    films that the model tells apart, and would be served certainties.
+    films that the model separates, and would be served certainties.
 
     Source: Platt, Probabilistic Outputs for Support Vector Machines, 1999.
     """
@@ -108,8 +108,8 @@ def log_losses(before: Served, after: Served) -> dict[str, Any]:
 
     names = ("before", "after", "decrease")
     intervals = bootstrap_ci(losses, before.patients).round(6).tolist()
-    told: dict[str, Any] = dict(zip(names, losses().round(6).tolist(), strict=True))
-    return told | {"ci95": dict(zip(names, intervals, strict=True))}
+    result: dict[str, Any] = dict(zip(names, losses().round(6).tolist(), strict=True))
+    return result | {"ci95": dict(zip(names, intervals, strict=True))}
 
 
 def auc_at_least(contract: ModelContract) -> float:

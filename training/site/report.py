@@ -13,53 +13,55 @@ PREVALENCE = (
 )
 
 
-def page(told: Mapping[str, Any]) -> str:
-    """Return the report; `told` is what `site.json` holds."""
-    films, patients = told["films"], told["patients"]
-    calibration = told["calibration"]
+def page(result: Mapping[str, Any]) -> str:
+    """Return the report; `result` is what `site.json` holds."""
+    films, patients = result["films"], result["patients"]
+    calibration = result["calibration"]
     counted = (
         f"{films['NORMAL']:,} films of NORMAL of {patients['NORMAL']:,} patients, {films['PNEUMONIA']:,} of PNEUMONIA "
-        f"of {patients['PNEUMONIA']:,}; {told['films_without_patient_id']:,} films have no patient id and are not "
-        f"counted as patients; {told['skipped']:,} files could not be read, {told['copies']:,} were copies of "
+        f"of {patients['PNEUMONIA']:,}; {result['films_without_patient_id']:,} films have no patient id and are not "
+        f"counted as patients; {result['skipped']:,} files could not be read, {result['copies']:,} were copies of "
         "others. Brackets are 95 % intervals, by patient where nothing else is said. Not a medical device."
     )
     fitted = (
         f"Temperature and bias are {_pair(calibration['shipped'])} as shipped and {_pair(calibration['site'])} on "
-        f"these films. What this is worth is cross-fitted in {told['folds']} parts by patient: each film is judged by "
+        f"these films. Its worth is cross-fitted in {result['folds']} parts by patient: each film is judged by "
         "a calibration and thresholds chosen without its patient. The thresholds in the head of the table are chosen "
         "on all films. The probabilities are right where as many films are PNEUMONIA as here, "
         f"{films['PNEUMONIA'] / sum(films.values()):.0%}; the decisions do not depend on it."
     )
     sections = [
-        f"# Model {told['model_version']} on this site's films",
+        f"# Model {result['model_version']} on this site's films",
         counted,
         "## Verdict",
-        "\n".join(f"- {finding}" for finding in told["verdict"]["findings"]),
-        f"**What to do:** {told['verdict']['advice']}",
+        "\n".join(f"- {finding}" for finding in result["verdict"]["findings"]),
+        f"**What to do:** {result['verdict']['advice']}",
         "## As it ships",
-        evaluate.table(told["shipped"], 3),
+        evaluate.table(result["shipped"], 3),
         "![ROC](roc.png) ![Precision and recall](precision_recall.png)",
         "![Confusion](confusion.png)",
         "## Recalibrated",
         fitted,
-        evaluate.table(told["cross_fitted"], 3),
-        _losses(told["log_loss"]),
+        evaluate.table(result["cross_fitted"], 3),
+        _losses(result["log_loss"]),
         "Before, and after (cross-fitted):",
         "![Calibration before](reliability.png) ![Calibration after](reliability_recalibrated.png)",
         "## What an answer means, by prevalence",
         PREVALENCE,
         "As it ships:",
-        _predictive(told["predictive_values"]["shipped"]),
+        _predictive(result["predictive_values"]["shipped"]),
         "![Predictive values as shipped](predictive_values.png)",
         "Recalibrated, cross-fitted:",
-        _predictive(told["predictive_values"]["cross_fitted"]),
+        _predictive(result["predictive_values"]["cross_fitted"]),
         "![Predictive values recalibrated](predictive_values_recalibrated.png)",
     ]
     return "\n\n".join(sections) + "\n"
 
 
-def _losses(told: Mapping[str, Any]) -> str:
-    return "Log loss: " + ", ".join(f"{key} {interval(told[key], ends)}" for key, ends in told["ci95"].items()) + "."
+def _losses(result: Mapping[str, Any]) -> str:
+    return (
+        "Log loss: " + ", ".join(f"{key} {interval(result[key], ends)}" for key, ends in result["ci95"].items()) + "."
+    )
 
 
 def _predictive(points: Mapping[str, list[dict[str, Any]]]) -> str:
@@ -72,5 +74,5 @@ def _predictive(points: Mapping[str, list[dict[str, Any]]]) -> str:
     return table(header, rows)
 
 
-def _pair(told: Mapping[str, float]) -> str:
-    return f"{told['temperature']:.3f} and {told['bias']:.3f}"
+def _pair(result: Mapping[str, float]) -> str:
+    return f"{result['temperature']:.3f} and {result['bias']:.3f}"

@@ -22,9 +22,9 @@ def check_request(store: Path, version: str | None, *, source: Path, shipped: Mo
         ArtefactError: it is not X.Y.Z or is the shipped one, or the store is the one that ships.
     """
     if version is None or not _VERSION.fullmatch(version):
-        raise ArtefactError(f"version: a new model store wants one of its own, as X.Y.Z, got {version}")
+        raise ArtefactError(f"version: a new model store needs another one, as X.Y.Z, got {version}")
     if version == shipped.model_version:
-        raise ArtefactError(f"version: {version} is the shipped model's, a new model store wants one of its own")
+        raise ArtefactError(f"version: {version} is the shipped model's, a new model store needs another one")
     if store.resolve() == source.resolve():
         raise ArtefactError(f"{store}: holds the model that ships, write the new one elsewhere")
 
@@ -32,7 +32,7 @@ def check_request(store: Path, version: str | None, *, source: Path, shipped: Mo
 def site_contract(shipped: ModelContract, choice: Choice, judged: Served, *, version: str) -> ModelContract:
     """Return the shipped contract with a site's calibration, and operating points with cross-fitted evidence.
 
-    What tells of the model stays: the digests, also that of the films it learned from, the gate and the note. The
+    What describes the model stays: the digests, also that of the films it learned from, the gate and the note. The
     evidence is what calibration and thresholds chosen in the same way are worth on patients they were not chosen on.
     """
     points = tuple(

@@ -1,6 +1,6 @@
 """python -m training.site.validate --data DIR_OR_CSV --out OUT [--sensitivity 0.95] [--write DIR --version X.Y.Z]
 
-What a careful site does first: try the shipped model on labelled films of its own. Scores them as the server does and
+What a careful site does first: try the shipped model on its own labelled films. Scores them as the server does and
 writes OUT/site.md, site.json, predictions.csv and plots: measures with intervals, calibration before and after,
 predictive values, a threshold for a wanted sensitivity, and a verdict. With --write, also a model store recalibrated
 to the site, with reference answers, ready for `make serve MODEL_STORE=DIR`.
@@ -36,7 +36,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Findings:
+class Validation:
     """What a site's films say."""
 
     shipped: Served
@@ -46,7 +46,7 @@ class Findings:
     fitted: Served
     """Cross-fitted: what choices made in the same way are worth."""
     recommendation: Recommendation
-    told: dict[str, Any]
+    result: dict[str, Any]
     """What `site.json` holds."""
 
 
@@ -64,19 +64,19 @@ def main() -> None:
     films = replace(without_copies(found), skipped=found.skipped)
     folds = folds_for(films)
     make_folder(args.out)
-    findings = examine(contract, films, shipped.logits(films), sensitivity=args.sensitivity, folds=folds)
-    findings.told["copies"] = len(found.files) - len(films.files)
-    write(args.out, args.data, films, findings)
-    for line in (*findings.told["verdict"]["findings"], f"What to do: {findings.told['verdict']['advice']}"):
+    validation = examine(contract, films, shipped.logits(films), sensitivity=args.sensitivity, folds=folds)
+    validation.result["copies"] = len(found.files) - len(films.files)
+    write(args.out, args.data, films, validation)
+    for line in (*validation.result["verdict"]["findings"], f"What to do: {validation.result['verdict']['advice']}"):
         logger.info("%s", line.replace("**", ""))
     logger.info("written to %s", args.out / "site.md")
     if args.write:
-        _write_store(args, contract, findings)
+        _write_store(args, contract, validation)
 
 
 def examine(
     contract: ModelContract, films: DecodedFilms, logits: Logits, *, sensitivity: float, folds: int
-) -> Findings:
+) -> Validation:
     """Return everything that films of logits (N, 2) say of a contract.
 
     Raises:
@@ -94,7 +94,7 @@ def examine(
     losses = log_losses(shipped, fitted)
     judged = verdict(contract, measures["shipped"], measures["cross_fitted"], losses, recommendation)
     calibrations = {"shipped": contract.calibration, "site": choice.calibration}
-    told = {
+    result = {
         "model_version": contract.model_version,
         **_counts(films),
         "folds": folds,
@@ -105,7 +105,7 @@ def examine(
         "log_loss": losses,
         "predictive_values": {name: predictive_values(measured) for name, measured in measures.items()},
     }
-    return Findings(shipped=shipped, choice=choice, fitted=fitted, recommendation=recommendation, told=told)
+    return Validation(shipped=shipped, choice=choice, fitted=fitted, recommendation=recommendation, result=result)
 
 
 def _counts(films: DecodedFilms) -> dict[str, Any]:
@@ -118,25 +118,25 @@ def _counts(films: DecodedFilms) -> dict[str, Any]:
     }
 
 
-def write(out: Path, data: Path, films: DecodedFilms, findings: Findings) -> None:
+def write(out: Path, data: Path, films: DecodedFilms, validation: Validation) -> None:
     """Write report, measures, predictions and plots to the folder `out`."""
-    told, fitted = findings.told, findings.fitted
-    evaluate.write(out, data, films, findings.shipped, told["shipped"])
-    plots.reliability(fitted.labels, fitted.p_pneumonia, told["cross_fitted"], out / "reliability_recalibrated.png")
-    plots.predictive_values(told["predictive_values"]["shipped"], out / "predictive_values.png")
-    plots.predictive_values(told["predictive_values"]["cross_fitted"], out / "predictive_values_recalibrated.png")
-    write_json(out / "site.json", told)
-    (out / "site.md").write_text(site_report.page(told), encoding="utf-8")
+    result, fitted = validation.result, validation.fitted
+    evaluate.write(out, data, films, validation.shipped, result["shipped"])
+    plots.reliability(fitted.labels, fitted.p_pneumonia, result["cross_fitted"], out / "reliability_recalibrated.png")
+    plots.predictive_values(result["predictive_values"]["shipped"], out / "predictive_values.png")
+    plots.predictive_values(result["predictive_values"]["cross_fitted"], out / "predictive_values_recalibrated.png")
+    write_json(out / "site.json", result)
+    (out / "site.md").write_text(site_report.page(result), encoding="utf-8")
 
 
-def _write_store(args: argparse.Namespace, contract: ModelContract, findings: Findings) -> None:
-    recommendation = findings.recommendation
+def _write_store(args: argparse.Namespace, contract: ModelContract, validation: Validation) -> None:
+    recommendation = validation.recommendation
     if not recommendation.holds:
         raise DataError(
             f"{args.write}: not written: {recommendation.films} films of PNEUMONIA do not show a sensitivity of "
             f"{recommendation.wanted:g}, at least {recommendation.needed} are needed"
         )
-    written = site_contract(contract, findings.choice, findings.fitted, version=args.version)
+    written = site_contract(contract, validation.choice, validation.fitted, version=args.version)
     write_store(args.write, written, source=args.model_store, reference=args.reference)
     logger.info("model store %s written; serve it: make serve MODEL_STORE=%s", args.version, args.write)
 

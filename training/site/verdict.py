@@ -92,7 +92,7 @@ def _calibration(shipped: Mapping[str, Any], fitted: Mapping[str, Any], losses: 
     elif high < 0:
         judged = "Recalibration harms."
     else:
-        judged = "Whether recalibration helps cannot be told from these films."
+        judged = "These films do not show whether recalibration helps."
     return (
         f"Calibration: log loss {losses['before']:.3f} as shipped, {losses['after']:.3f} recalibrated and "
         f"cross-fitted; decrease {interval(losses['decrease'], [low, high])}. ECE {shipped['ece']:.3f} and "
@@ -133,6 +133,6 @@ def _more_films(recommendation: Recommendation) -> str:
             "more if the model misses one."
         )
     return (
-        "The served four decimals cannot tell the lowest films of PNEUMONIA from 0: no threshold reaches the wanted "
-        "sensitivity. Look at those films in predictions.csv."
+        "The served four decimals cannot separate the lowest films of PNEUMONIA from 0: no threshold reaches the "
+        "wanted sensitivity. Look at those films in predictions.csv."
     )

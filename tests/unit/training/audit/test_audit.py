@@ -26,11 +26,11 @@ def few_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_audit_writes_report_figures_and_pictures(store: Path, tmp_path: Path) -> None:
     films, out = load_films(write_data_set(tmp_path / "data")), tmp_path / "out"
     audit.audit(store, films, out)
-    told = json.loads((out / "audit.json").read_text(encoding="utf-8"))
-    assert not told["held_out"]
-    assert told["films"] == 12
-    assert len(told["rows"]) == 1 + len(COUNTERFACTUALS)
-    assert len(told["without_lungs"]["rows"]) == len(CLUES)
+    result = json.loads((out / "audit.json").read_text(encoding="utf-8"))
+    assert not result["held_out"]
+    assert result["films"] == 12
+    assert len(result["rows"]) == 1 + len(COUNTERFACTUALS)
+    assert len(result["without_lungs"]["rows"]) == len(CLUES)
     assert "# Shortcut audit" in (out / "audit.md").read_text(encoding="utf-8")
     assert all((out / name).stat().st_size > 0 for name in ("audit.png", "worst_films.png"))
 
@@ -44,9 +44,9 @@ def test_models_are_compared_on_what_they_held_out(store: Path, tmp_path: Path) 
     dataclasses.replace(ModelContract.load(later / "contract.json"), model_version="0.0.1").save(
         later / "contract.json"
     )
-    told = audit.compare([store, later], films)
-    assert told["films"] == len(held_out)
-    assert [model["model"] for model in told["models"]] == ["0.0.0-test", "0.0.1"]
+    result = audit.compare([store, later], films)
+    assert result["films"] == len(held_out)
+    assert [model["model"] for model in result["models"]] == ["0.0.0-test", "0.0.1"]
 
 
 def test_models_of_one_name_are_refused(store: Path, tmp_path: Path) -> None:

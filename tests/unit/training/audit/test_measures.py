@@ -31,8 +31,8 @@ def by_the_corner(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
 def rows(monkeypatch: pytest.MonkeyPatch) -> dict[str, dict[str, Any]]:
     monkeypatch.setattr(metrics, "ROUNDS", 20)
     films = judged()
-    told = audit_rows(score_rows(by_the_corner, films), films, contract())
-    return {row["films"]: row for row in told}
+    result = audit_rows(score_rows(by_the_corner, films), films, contract())
+    return {row["films"]: row for row in result}
 
 
 def test_there_is_a_row_for_films_as_they_are_and_for_every_counterfactual(rows: dict[str, Any]) -> None:
@@ -49,8 +49,8 @@ def test_a_model_that_reads_a_mark_is_found_out_by_it(rows: dict[str, Any]) -> N
 
 
 def test_the_worst_row_has_the_lowest_auc(rows: dict[str, Any]) -> None:
-    told = list(rows.values())
-    assert worst(told)["roc_auc"]["value"] == min(row["roc_auc"]["value"] for row in told)
+    result = list(rows.values())
+    assert worst(result)["roc_auc"]["value"] == min(row["roc_auc"]["value"] for row in result)
 
 
 def test_a_run_without_contract_has_no_operating_points(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,16 @@ import pytest
 
 from tests.films import write_data_set
 from training.audit import nuisance
-from training.audit.nuisance import CLUES, blanked, border, cross_fitted, detail, file_facts, levels, told_without_lungs
+from training.audit.nuisance import (
+    CLUES,
+    blanked,
+    border,
+    cross_fitted,
+    detail,
+    file_facts,
+    levels,
+    shown_without_lungs,
+)
 from training.data.films import DecodedFilms, decode_films, find_films
 from training.figures.metrics import roc_auc
 
@@ -52,14 +61,14 @@ def test_finer_grain_has_more_power_at_high_frequencies(films: DecodedFilms) -> 
 
 
 def test_file_facts_are_those_of_the_files(films: DecodedFilms) -> None:
-    told = file_facts(films)[0]
+    result = file_facts(films)[0]
     size = Path(films.files[0].path).stat().st_size
-    assert told.tolist() == [size, 96, 80, 1.2, 0]
+    assert result.tolist() == [size, 96, 80, 1.2, 0]
 
 
 def test_every_clue_is_told_with_its_interval(films: DecodedFilms, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(nuisance, "ROUNDS", 20)
-    rows = told_without_lungs(films)
+    rows = shown_without_lungs(films)
     assert [row["clue"] for row in rows] == list(CLUES)
     for row in rows:
         assert 0 <= row["roc_auc"]["low"] <= row["roc_auc"]["value"] <= row["roc_auc"]["high"] <= 1

@@ -121,6 +121,6 @@ def test_framing_leaves_films_in_which_no_chest_is_found() -> None:
 
 
 def test_served_films_span_all_levels() -> None:
-    told = served(films())
-    assert (told.min(axis=(1, 2)) == 0).all()
-    assert (told.max(axis=(1, 2)) == 255).all()
+    result = served(films())
+    assert (result.min(axis=(1, 2)) == 0).all()
+    assert (result.max(axis=(1, 2)) == 255).all()

@@ -56,14 +56,14 @@ def test_every_variant_is_trained_with_every_seed_and_compared(tmp_path: Path, m
     monkeypatch.setattr(ablate, "train", lambda _, **options: asked.append(options))
     monkeypatch.setattr(ablate, "load_films", lambda data: data)
     monkeypatch.setattr(ablate, "score_run", scored)
-    plan, told, runs = write_plan(tmp_path / "plan.yaml"), tmp_path / "scores.json", tmp_path / "runs"
+    plan, result, runs = write_plan(tmp_path / "plan.yaml"), tmp_path / "scores.json", tmp_path / "runs"
     arguments = ["ablate", "--data", "films", "--plan", str(plan), "--seeds", "0", "3"]
-    monkeypatch.setattr("sys.argv", [*arguments, "--runs", str(runs), "--json", str(told)])
+    monkeypatch.setattr("sys.argv", [*arguments, "--runs", str(runs), "--json", str(result)])
     ablate.main()
     order = ["plain-0", "flipped-0", "plain-3", "flipped-3"]
     assert [one["run"].name for one in asked] == order
     assert [one["recipe"].seed for one in asked] == [0, 0, 3, 3]
-    assert sorted(f"{run['recipe']}-{run['seed']}" for run in json.loads(told.read_text())["runs"]) == sorted(order)
+    assert sorted(f"{run['recipe']}-{run['seed']}" for run in json.loads(result.read_text())["runs"]) == sorted(order)
 
 
 def scored(run: Path, films: object) -> ScoredRun:

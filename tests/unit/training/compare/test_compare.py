@@ -32,10 +32,10 @@ def films() -> DecodedFilms:
 
 def test_every_measure_of_a_run_is_a_share(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(compare, "CORRUPTIONS", {"noise": CORRUPTIONS["noise"]})
-    told = score(Engine(write_model(tmp_path / "model.onnx")), films())
-    assert all(0 <= getattr(told, column) <= 1 for column in COLUMNS)
-    assert told.auc == 1.0
-    assert told.worst_auc <= told.corrupted_auc
+    result = score(Engine(write_model(tmp_path / "model.onnx")), films())
+    assert all(0 <= getattr(result, column) <= 1 for column in COLUMNS)
+    assert result.auc == 1.0
+    assert result.worst_auc <= result.corrupted_auc
 
 
 @pytest.mark.filterwarnings("ignore:.*treespec, LeafSpec:FutureWarning")  # raised inside torch.export

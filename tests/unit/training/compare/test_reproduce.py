@@ -27,8 +27,8 @@ def places(tmp_path: Path) -> dict[str, Path]:
     films, recipe = load_films(data), dataclasses.replace(Recipe.load("baseline"), folds=3)
     digest = data_digest(films, divide(films, recipe)[1].tolist())
     (store / "report").mkdir(parents=True)
-    told = {"recipe": dataclasses.asdict(recipe), "sha256": {"data": digest}}
-    (store / "report" / "report.json").write_text(json.dumps(told))
+    result = {"recipe": dataclasses.asdict(recipe), "sha256": {"data": digest}}
+    (store / "report" / "report.json").write_text(json.dumps(result))
     write_scores([scored(), scored("dropout")], store / "report" / "comparison.json")
     return {"data": data, "store": store}
 

@@ -17,8 +17,8 @@ def test_every_column_has_a_heading() -> None:
 
 
 def test_table_gives_the_spread_over_runs_of_a_recipe() -> None:
-    told = table([scored("a", 0.9), scored("b", 0.95), scored("a", 0.92, seed=1)])
-    rows = told.splitlines()
+    result = table([scored("a", 0.9), scored("b", 0.95), scored("a", 0.92, seed=1)])
+    rows = result.splitlines()
     assert rows[2].startswith("| `a`: about a | 2 | 0.9000 ± 0.0000 |")
     assert "| 0.9100 ± 0.0141 |" in rows[2]
     assert rows[3].startswith("| `b`: about b | 1 | 0.9000 |")

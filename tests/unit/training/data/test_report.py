@@ -30,7 +30,7 @@ def out(monkeypatch: pytest.MonkeyPatch, data: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def told(out: Path) -> dict[str, Any]:
+def result(out: Path) -> dict[str, Any]:
     loaded: dict[str, Any] = json.loads((out / "report.json").read_text())
     return loaded
 
@@ -40,39 +40,39 @@ def test_report_and_pictures_are_written(out: Path) -> None:
     assert sorted(path.name for path in out.iterdir()) == names
 
 
-def test_films_and_patients_are_counted(told: dict[str, Any]) -> None:
-    assert told["films"] == 16
-    normal, pneumonia = told["classes"]["NORMAL"], told["classes"]["PNEUMONIA"]
+def test_films_and_patients_are_counted(result: dict[str, Any]) -> None:
+    assert result["films"] == 16
+    normal, pneumonia = result["classes"]["NORMAL"], result["classes"]["PNEUMONIA"]
     assert (normal["films"], normal["patients"]) == (9, 5)
     assert normal["films_per_patient"] == {"1": 2, "2": 2, "3": 1}
     assert normal["formats"] == {"JPEG": 8, "PNG": 1}
     assert pneumonia["subgroups"] == {"bacteria": 6, "virus": 1}
 
 
-def test_classes_are_compared(told: dict[str, Any]) -> None:
-    width = told["sizes_and_levels"]["width_px"]
+def test_classes_are_compared(result: dict[str, Any]) -> None:
+    width = result["sizes_and_levels"]["width_px"]
     assert width["PNEUMONIA"]["min"] == width["PNEUMONIA"]["max"] == 96
     assert width["NORMAL"]["max"] == 300
-    assert told["sizes_and_levels"]["mean_level"]["roc_auc"] > 0.7  # PNEUMONIA is the brighter class here
-    levels = told["classes"]["NORMAL"]["levels"]
+    assert result["sizes_and_levels"]["mean_level"]["roc_auc"] > 0.7  # PNEUMONIA is the brighter class here
+    levels = result["classes"]["NORMAL"]["levels"]
     assert 0 <= levels["p1"] <= levels["p50"] <= levels["p99"] <= 255
 
 
-def test_unreadable_files_are_listed(told: dict[str, Any]) -> None:
-    (unreadable,) = told["unreadable"]
+def test_unreadable_files_are_listed(result: dict[str, Any]) -> None:
+    (unreadable,) = result["unreadable"]
     assert unreadable["file"] == "NORMAL/broken.jpeg"
     assert unreadable["reason"]
 
 
-def test_copies_are_listed_with_what_makes_them_worse(told: dict[str, Any]) -> None:
-    assert told["exact_copies"] == [
+def test_copies_are_listed_with_what_makes_them_worse(result: dict[str, Any]) -> None:
+    assert result["exact_copies"] == [
         {
             "files": ["NORMAL/IM-0000-0000.jpeg", "NORMAL/IM-0000-0009.jpeg", "PNEUMONIA/person7_virus_1.jpeg"],
             "across_labels": True,
             "across_patients": True,
         }
     ]
-    (near,) = told["near_copies"]
+    (near,) = result["near_copies"]
     assert near["files"] == ["NORMAL/IM-0008-0001.jpeg", "NORMAL/IM-0009-0001.png"]
     assert (near["across_labels"], near["across_patients"]) == (False, True)
 

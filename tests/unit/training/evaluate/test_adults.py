@@ -17,12 +17,12 @@ def write_adults(folder: Path) -> Path:
 
 
 def test_the_share_called_pneumonia_is_told_for_each_group(store: Path, tmp_path: Path) -> None:
-    told = called(Shipped.load(store), find_adults(write_adults(tmp_path / "adults")))
-    assert told["films"] == {"no_finding": 2, "pneumonia": 2}
-    assert told["called_pneumonia"]["no_finding"]["balanced"]["value"] == 0.5
-    assert told["called_pneumonia"]["pneumonia"]["balanced"]["value"] == 1.0
-    assert 0 <= told["warned"] <= 1
-    assert told["roc_auc"] > 0.5
+    result = called(Shipped.load(store), find_adults(write_adults(tmp_path / "adults")))
+    assert result["films"] == {"no_finding": 2, "pneumonia": 2}
+    assert result["called_pneumonia"]["no_finding"]["balanced"]["value"] == 0.5
+    assert result["called_pneumonia"]["pneumonia"]["balanced"]["value"] == 1.0
+    assert 0 <= result["warned"] <= 1
+    assert result["roc_auc"] > 0.5
 
 
 def test_a_folder_without_one_of_the_groups_is_refused(tmp_path: Path) -> None:

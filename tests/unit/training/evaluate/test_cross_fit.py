@@ -54,8 +54,8 @@ def test_cross_fitting_is_repeatable() -> None:
 def test_predictive_values_follow_bayes() -> None:
     point = {"sensitivity": 0.9, "specificity": 0.8}
     ends = {"sensitivity": [0.85, 1.0], "specificity": [0.7, 1.0]}
-    told = {"operating_points": {"rule_out": point}, "ci95": {"operating_points": {"rule_out": ends}}}
-    rows = predictive_values(told)["rule_out"]
+    result = {"operating_points": {"rule_out": point}, "ci95": {"operating_points": {"rule_out": ends}}}
+    rows = predictive_values(result)["rule_out"]
     assert [row["prevalence"] for row in rows] == list(PREVALENCES)
     at_10 = next(row for row in rows if row["prevalence"] == 0.1)
     assert at_10["ppv"] == pytest.approx(0.09 / (0.09 + 0.18), abs=1e-6)
@@ -67,5 +67,5 @@ def test_predictive_values_follow_bayes() -> None:
 def test_predictive_value_of_an_answer_that_is_never_given_is_zero() -> None:
     point = {"sensitivity": 0.0, "specificity": 1.0}
     ends = {"sensitivity": [0.0, 0.1], "specificity": [0.9, 1.0]}
-    told = {"operating_points": {"none": point}, "ci95": {"operating_points": {"none": ends}}}
-    assert all(row["ppv"] == 0.0 for row in predictive_values(told)["none"])
+    result = {"operating_points": {"none": point}, "ci95": {"operating_points": {"none": ends}}}
+    assert all(row["ppv"] == 0.0 for row in predictive_values(result)["none"])

@@ -25,8 +25,8 @@ def evaluate(monkeypatch: pytest.MonkeyPatch, data: Path, out: Path, store: Path
     arguments = ["evaluate", "--data", str(data), "--out", str(out), "--model-store", str(store)]
     monkeypatch.setattr("sys.argv", arguments)
     main()
-    told: dict[str, Any] = json.loads((out / "metrics.json").read_text())
-    return told
+    result: dict[str, Any] = json.loads((out / "metrics.json").read_text())
+    return result
 
 
 def predictions(out: Path) -> list[dict[str, str]]:
@@ -50,12 +50,12 @@ def test_everything_is_written(monkeypatch: pytest.MonkeyPatch, data: Path, tmp_
 def test_metrics_have_the_promised_shape(
     monkeypatch: pytest.MonkeyPatch, data: Path, tmp_path: Path, store: Path
 ) -> None:
-    told = evaluate(monkeypatch, data, tmp_path / "out", store)
-    assert list(told) == ["n", "roc_auc", "ece", "operating_points", "ci95"]
-    assert list(told["ci95"]) == ["roc_auc", "ece", "operating_points"]
-    assert told["n"] == 12
+    result = evaluate(monkeypatch, data, tmp_path / "out", store)
+    assert list(result) == ["n", "roc_auc", "ece", "operating_points", "ci95"]
+    assert list(result["ci95"]) == ["roc_auc", "ece", "operating_points"]
+    assert result["n"] == 12
     for name, threshold in (("rule_out", 0.2), ("balanced", 0.5)):
-        point, intervals = told["operating_points"][name], told["ci95"]["operating_points"][name]
+        point, intervals = result["operating_points"][name], result["ci95"]["operating_points"][name]
         assert list(point) == list(intervals) == ["threshold", *RATES]
         assert point["threshold"] == threshold
         assert intervals["threshold"] == [threshold, threshold]
@@ -67,15 +67,15 @@ def test_metrics_have_the_promised_shape(
 def test_metrics_follow_from_the_predictions(
     monkeypatch: pytest.MonkeyPatch, data: Path, tmp_path: Path, store: Path
 ) -> None:
-    told = evaluate(monkeypatch, data, tmp_path / "out", store)
+    result = evaluate(monkeypatch, data, tmp_path / "out", store)
     rows = predictions(tmp_path / "out")
     labels = np.array([row["label"] == "PNEUMONIA" for row in rows])
     p = np.array([float(row["p_pneumonia"]) for row in rows])
     odds = np.array([float(row["log_odds"]) for row in rows])
     assert (1 / (1 + np.exp(-odds))).round(4) == pytest.approx(p)
-    assert told["roc_auc"] == pytest.approx(roc_auc_score(labels, odds), abs=1e-6)
-    assert told["operating_points"]["balanced"]["sensitivity"] == pytest.approx((p[labels] >= 0.5).mean(), abs=1e-6)
-    assert told["operating_points"]["rule_out"]["specificity"] == pytest.approx((p[~labels] < 0.2).mean(), abs=1e-6)
+    assert result["roc_auc"] == pytest.approx(roc_auc_score(labels, odds), abs=1e-6)
+    assert result["operating_points"]["balanced"]["sensitivity"] == pytest.approx((p[labels] >= 0.5).mean(), abs=1e-6)
+    assert result["operating_points"]["rule_out"]["specificity"] == pytest.approx((p[~labels] < 0.2).mean(), abs=1e-6)
 
 
 def test_films_that_round_alike_are_ranked() -> None:
@@ -176,23 +176,23 @@ def served() -> Served:
 
 
 def test_certainty_is_not_claimed_from_few_patients(served: Served) -> None:
-    told = measure(served, {"all": 0.05, "none": 0.999})
-    point, intervals = told["operating_points"]["all"], told["ci95"]["operating_points"]["all"]
+    result = measure(served, {"all": 0.05, "none": 0.999})
+    point, intervals = result["operating_points"]["all"], result["ci95"]["operating_points"]["all"]
     assert point["sensitivity"] == 1.0
     assert intervals["sensitivity"] == pytest.approx([0.3424, 1.0], abs=1e-4)  # Wilson, 2 of 2 patients
     assert intervals["specificity"] == pytest.approx([0.0, 0.5615], abs=1e-4)  # Wilson, 0 of 3 patients
 
 
 def test_certainty_of_ranking_is_not_claimed_either(served: Served) -> None:
-    told = measure(served, {"all": 0.05, "none": 0.999})
-    assert told["roc_auc"] == 1.0
-    assert told["ci95"]["roc_auc"] == pytest.approx([0.3424, 1.0], abs=1e-4)  # Wilson, 2 patients of PNEUMONIA
+    result = measure(served, {"all": 0.05, "none": 0.999})
+    assert result["roc_auc"] == 1.0
+    assert result["ci95"]["roc_auc"] == pytest.approx([0.3424, 1.0], abs=1e-4)  # Wilson, 2 patients of PNEUMONIA
 
 
 def test_no_measure_is_nan_where_nothing_is_called(served: Served) -> None:
-    told = measure(served, {"all": 0.05, "none": 0.999})
-    assert told["operating_points"]["none"]["precision"] == 0.0
-    json.dumps(told, allow_nan=False)
+    result = measure(served, {"all": 0.05, "none": 0.999})
+    assert result["operating_points"]["none"]["precision"] == 0.0
+    json.dumps(result, allow_nan=False)
 
 
 def test_table_shows_every_measure_with_its_interval(served: Served) -> None:

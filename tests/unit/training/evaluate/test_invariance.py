@@ -15,17 +15,17 @@ def test_changes_are_told_as_a_distribution() -> None:
     plain = np.full(200, 0.5)
     changed = plain + np.repeat([0.0, 0.015, 0.1], [190, 7, 3])
     changed[0] = np.nan
-    told = measured(plain, changed, tolerance=LOSSLESS_LIMIT)
-    assert (told.films, told.refused) == (199, 1)
-    assert told.mean == pytest.approx((7 * 0.015 + 3 * 0.1) / 199, abs=1e-6)
-    assert told.p99 == pytest.approx(0.1, abs=1e-6)
-    assert told.largest == pytest.approx(0.1)
-    assert (told.over_limit, told.tolerance, told.over_tolerance) == (3, 0.01, 10)
+    result = measured(plain, changed, tolerance=LOSSLESS_LIMIT)
+    assert (result.films, result.refused) == (199, 1)
+    assert result.mean == pytest.approx((7 * 0.015 + 3 * 0.1) / 199, abs=1e-6)
+    assert result.p99 == pytest.approx(0.1, abs=1e-6)
+    assert result.largest == pytest.approx(0.1)
+    assert (result.over_limit, result.tolerance, result.over_tolerance) == (3, 0.01, 10)
 
 
 def test_films_that_are_all_refused_are_counted() -> None:
-    told = measured(np.array([0.1, 0.2]), np.full(2, np.nan), tolerance=LIMIT)
-    assert (told.films, told.refused, told.largest) == (0, 2, 0.0)
+    result = measured(np.array([0.1, 0.2]), np.full(2, np.nan), tolerance=LIMIT)
+    assert (result.films, result.refused, result.largest) == (0, 2, 0.0)
 
 
 def test_lossless_dicom_is_held_to_the_smaller_tolerance(store: Path, tmp_path: Path) -> None:
@@ -51,9 +51,9 @@ def test_command_writes_what_each_change_does(
     options = {"--data": data, "--model-store": store, "--films": 3, "--json": figures}
     monkeypatch.setattr("sys.argv", ["invariance", *(str(part) for option in options.items() for part in option)])
     main()
-    told = json.loads(figures.read_text())
-    assert told.keys() == CHANGES.keys()
-    assert told["12 bits"].keys() >= {"mean", "p99", "largest", "over_limit"}
+    result = json.loads(figures.read_text())
+    assert result.keys() == CHANGES.keys()
+    assert result["12 bits"].keys() >= {"mean", "p99", "largest", "over_limit"}
     assert "99th pct." in caplog.text
 
 

@@ -17,6 +17,6 @@ def test_film_written_as_dicom_is_the_same(name: str) -> None:
 
 
 def test_every_announced_transfer_syntax_is_measured() -> None:
-    told = " ".join(CHANGES)
+    result = " ".join(CHANGES)
     for name in ("12 bits", "JPEG baseline", "lossless JPEG", "JPEG-LS", "JPEG 2000", "RLE"):
-        assert f"DICOM, {name}" in told
+        assert f"DICOM, {name}" in result

@@ -38,5 +38,5 @@ def test_another_operating_point_reaches_contract_store_and_reports(
     site = examine(contract, held_out, logits, sensitivity=0.9, folds=2)
     store = site_contract(contract, site.choice, site.fitted, version="1.0.1")
     assert store.operating_point("half").threshold == 0.5
-    assert "`half`, p >= 0.5000" in table(site.told["shipped"])
-    assert site_report.page(site.told | {"copies": 0}).count("`half`, p >= 0.5000") == 2
+    assert "`half`, p >= 0.5000" in table(site.result["shipped"])
+    assert site_report.page(site.result | {"copies": 0}).count("`half`, p >= 0.5000") == 2

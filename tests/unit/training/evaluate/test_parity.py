@@ -51,10 +51,10 @@ def test_folder_without_a_film_is_a_mistake(tmp_path: Path) -> None:
 
 
 def test_change_counts_films_that_change_sides() -> None:
-    told = change(contract(), np.array([0.1, 0.3, 0.45, 0.9]), np.array([0.25, 0.3, 0.55, 0.9]))
-    assert told.mean == pytest.approx(0.0625)
-    assert told.largest == pytest.approx(0.15)
-    assert told.flipped == {"rule_out": 1, "balanced": 1}
+    result = change(contract(), np.array([0.1, 0.3, 0.45, 0.9]), np.array([0.25, 0.3, 0.55, 0.9]))
+    assert result.mean == pytest.approx(0.0625)
+    assert result.largest == pytest.approx(0.15)
+    assert result.flipped == {"rule_out": 1, "balanced": 1}
 
 
 def test_sides_are_told_by_four_decimals() -> None:

@@ -29,14 +29,14 @@ def command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, reference: Path) ->
 @pytest.mark.usefixtures("command")
 def test_expected_answers_are_written_beside_the_films(reference: Path) -> None:
     main()
-    told = json.loads((reference / "expected.json").read_text())
-    assert list(told) == ["tolerance", "model_version", "films"]
-    assert (told["tolerance"], told["model_version"]) == (0.02, "0.0.0-test")
-    assert [(film["file"], film["label"]) for film in told["films"]] == [
+    result = json.loads((reference / "expected.json").read_text())
+    assert list(result) == ["tolerance", "model_version", "films"]
+    assert (result["tolerance"], result["model_version"]) == (0.02, "0.0.0-test")
+    assert [(film["file"], film["label"]) for film in result["films"]] == [
         ("normal-1-224.jpeg", "NORMAL"),
         ("pneumonia-1-224.jpeg", "PNEUMONIA"),
     ]
-    normal, pneumonia = (film["p_pneumonia"] for film in told["films"])
+    normal, pneumonia = (film["p_pneumonia"] for film in result["films"])
     assert 0.0 <= normal < 0.2
     assert 0.8 < pneumonia <= 1.0
     assert normal == round(normal, 4)

@@ -29,17 +29,17 @@ def weights(labels: Labels) -> Floats:
 def test_rates_agree_with_scikit_learn(labels: Labels, p: Floats, weights: Floats) -> None:
     decisions = p >= 0.4
     for given in (None, weights):
-        told = rates(labels, decisions, given)
-        assert told.sensitivity == pytest.approx(recall_score(labels, decisions, sample_weight=given))
-        assert told.specificity == pytest.approx(recall_score(labels, decisions, pos_label=0, sample_weight=given))
-        assert told.precision == pytest.approx(precision_score(labels, decisions, sample_weight=given))
-        assert told.f1 == pytest.approx(f1_score(labels, decisions, sample_weight=given))
-        assert told.accuracy == pytest.approx(np.average(labels == decisions, weights=given))
+        result = rates(labels, decisions, given)
+        assert result.sensitivity == pytest.approx(recall_score(labels, decisions, sample_weight=given))
+        assert result.specificity == pytest.approx(recall_score(labels, decisions, pos_label=0, sample_weight=given))
+        assert result.precision == pytest.approx(precision_score(labels, decisions, sample_weight=given))
+        assert result.f1 == pytest.approx(f1_score(labels, decisions, sample_weight=given))
+        assert result.accuracy == pytest.approx(np.average(labels == decisions, weights=given))
 
 
 def test_precision_is_zero_where_nothing_is_called() -> None:
-    told = rates(np.array([0, 1]), np.array([False, False]))
-    assert dataclasses.astuple(told) == (0.0, 1.0, 0.0, 0.0, 0.5)
+    result = rates(np.array([0, 1]), np.array([False, False]))
+    assert dataclasses.astuple(result) == (0.0, 1.0, 0.0, 0.0, 0.5)
 
 
 def test_rates_of_an_absent_class_are_nan() -> None:

@@ -12,7 +12,7 @@ LABELS = np.array([0, 0, 0, 1, 1, 1])
 P = np.array([0.0, 0.2, 0.6, 0.4, 0.9, 1.0])
 DECISIONS = {"rule_out": P >= 0.3, "balanced": P >= 0.5}
 RATES = {"sensitivity": 1.0, "specificity": 0.6667, "precision": 0.75}
-TOLD: dict[str, Any] = {
+RESULT: dict[str, Any] = {
     "n": 6,
     "roc_auc": 0.8889,
     "ece": 0.1,
@@ -37,10 +37,10 @@ def pixels(path: Path) -> np.ndarray[Any, np.dtype[np.uint8]]:
 @pytest.mark.parametrize(
     "draw",
     [
-        lambda path: plots.roc(LABELS, P, TOLD, path),
-        lambda path: plots.precision_recall(LABELS, P, TOLD, path),
-        lambda path: plots.confusion(LABELS, DECISIONS, TOLD, path),
-        lambda path: plots.reliability(LABELS, P, TOLD, path),
+        lambda path: plots.roc(LABELS, P, RESULT, path),
+        lambda path: plots.precision_recall(LABELS, P, RESULT, path),
+        lambda path: plots.confusion(LABELS, DECISIONS, RESULT, path),
+        lambda path: plots.reliability(LABELS, P, RESULT, path),
         lambda path: plots.predictive_values(PREDICTIVE, path),
         lambda path: plots.intensities([np.full(256, 1 / 256)] * 2, path),
         lambda path: plots.bars_of_changes(["none", *"abcd"], {"ROC-AUC": ([BAR] * 5, [None] * 5)}, path),
@@ -73,8 +73,8 @@ def test_training_curves_are_drawn_from_the_first_epoch_on(epochs: int, tmp_path
 
 def test_one_operating_point_and_one_film_of_each_class_are_enough(tmp_path: Path) -> None:
     labels, p = np.array([0, 1]), np.array([0.3, 0.3])
-    plots.roc(labels, p, TOLD, tmp_path / "roc.png")
-    plots.precision_recall(labels, p, TOLD, tmp_path / "precision_recall.png")
-    plots.reliability(labels, p, TOLD, tmp_path / "reliability.png")
-    plots.confusion(labels, {"balanced": p >= 0.5}, TOLD, tmp_path / "confusion.png")
+    plots.roc(labels, p, RESULT, tmp_path / "roc.png")
+    plots.precision_recall(labels, p, RESULT, tmp_path / "precision_recall.png")
+    plots.reliability(labels, p, RESULT, tmp_path / "reliability.png")
+    plots.confusion(labels, {"balanced": p >= 0.5}, RESULT, tmp_path / "confusion.png")
     assert len(list(tmp_path.iterdir())) == 4

@@ -80,12 +80,12 @@ def test_learned_network_tells_all_presentations() -> None:
     films = chests()
     network = learn(reduced(films), reduced(films[:4]), epochs=150, seed=0)
     margins = Margins(upside_down=1.0, on_its_side=1.0, mirrored=1.0)
-    told = recognition(films, [network] * len(films), margins)
-    for rate in (told.sensitivity, told.specificity, *told.caught.values()):
+    result = recognition(films, [network] * len(films), margins)
+    for rate in (result.sensitivity, result.specificity, *result.caught.values()):
         assert rate.count / rate.of > 0.9
-    assert told.sensitivity == told.specificity
-    assert told.false_warnings.count == 0
-    assert (told.sensitivity.of, told.turned_sensitivity.of, told.caught["on its side"].of) == (60, 420, 240)
+    assert result.sensitivity == result.specificity
+    assert result.false_warnings.count == 0
+    assert (result.sensitivity.of, result.turned_sensitivity.of, result.caught["on its side"].of) == (60, 420, 240)
     changed = recognition_of_changed(films[:3], [network] * 3, margins, severity="mild")
     assert {one.negative for one in changed.values()} == {Rate(count=0, of=3)}
 
@@ -149,8 +149,8 @@ def test_command_writes_weights_and_report(
         presentation.main()
     assert "training films" in caplog.text
     _, margins = load(out)
-    told = json.loads(report.read_text())
-    assert told["margins"]["mirrored"] == pytest.approx(margins.mirrored, abs=1e-3)
-    assert set(told["sets"]) == {"training films", "adults", "data"}
-    assert told["sets"]["data"]["sensitivity"]["of"] == 24
-    assert told["sets"]["training films"] == told["sets"]["data"]  # each judged by the network that has not seen it
+    result = json.loads(report.read_text())
+    assert result["margins"]["mirrored"] == pytest.approx(margins.mirrored, abs=1e-3)
+    assert set(result["sets"]) == {"training films", "adults", "data"}
+    assert result["sets"]["data"]["sensitivity"]["of"] == 24
+    assert result["sets"]["training films"] == result["sets"]["data"]  # each judged by the network that has not seen it

@@ -23,10 +23,10 @@ ENDS = {rate: [0.9, 0.96] for rate in RATES}
 KEPT = dict.fromkeys(RATES[:2], 0.8)
 CHANGED = {"roc_auc": 0.9, "mean_change": 0.02, "operating_points": dict.fromkeys(POINTS, KEPT)}
 SENSITIVE = {"label": "PNEUMONIA", "measure": "sensitivity", **COUNT, "operating_points": dict.fromkeys(POINTS, RATE)}
-TOLD = {"count": 39, "of": 40, "rate": 0.975, "low": 0.87, "high": 0.99}
+RESULT = {"count": 39, "of": 40, "rate": 0.975, "low": 0.87, "high": 0.99}
 CAUGHT = ("upside down", "on its side", "mirrored")
 PRESENTED = dict.fromkeys(
-    ("sensitivity", "specificity", "uncertain", "false_warnings", *(f"caught {name}" for name in CAUGHT)), TOLD
+    ("sensitivity", "specificity", "uncertain", "false_warnings", *(f"caught {name}" for name in CAUGHT)), RESULT
 )
 PREDICTIVE = {"prevalence": 0.05, "ppv": 0.3, "npv": 0.999, "ci95": {"ppv": [0.2, 0.4], "npv": [0.99, 1.0]}}
 

@@ -62,7 +62,7 @@ def command(patch: pytest.MonkeyPatch, places: dict[str, Path]) -> None:
     report.main()
 
 
-def told(out: Path, name: str) -> Any:
+def result(out: Path, name: str) -> Any:
     return json.loads((out / f"{name}.json").read_text())
 
 
@@ -73,7 +73,7 @@ def test_report_and_small_plots_are_written(out: Path) -> None:
 
 
 def test_films_and_digests_are_told(out: Path, places: dict[str, Path]) -> None:
-    content = told(out, "report")
+    content = result(out, "report")
     learned, held_out = content["films"]["learned"], content["films"]["held_out"]
     assert learned["films"] + held_out["films"] == 80
     assert held_out["NORMAL"] == {"films": 20, "patients": 10}
@@ -83,19 +83,19 @@ def test_films_and_digests_are_told(out: Path, places: dict[str, Path]) -> None:
 
 
 def test_commands_name_no_folder_of_this_machine(out: Path, places: dict[str, Path]) -> None:
-    commands = told(out, "report")["commands"]
+    commands = result(out, "report")["commands"]
     assert any("training.learn.train --data DIR --recipe baseline --seed 0 --out runs/run" in line for line in commands)
     assert str(places["data"].parent) not in (out / "report.json").read_text()
 
 
 def test_validation_has_the_shape_of_metrics(out: Path) -> None:
-    content = told(out, "validation")
+    content = result(out, "validation")
     assert list(content) == ["n", "roc_auc", "ece", "operating_points", "ci95"]
     assert content["n"] == 40
 
 
 def test_crossfitted_rates_have_wilson_intervals(out: Path) -> None:
-    content = told(out, "crossfit")
+    content = result(out, "crossfit")
     assert (content["n"], content["patients"], content["folds"]) == (40, 20, 5)
     for point in content["operating_points"].values():
         for rate in ("sensitivity", "specificity", "accuracy"):
@@ -104,18 +104,18 @@ def test_crossfitted_rates_have_wilson_intervals(out: Path) -> None:
 
 
 def test_each_subgroup_is_measured_by_what_it_can_show(out: Path) -> None:
-    content = told(out, "subgroups")
+    content = result(out, "subgroups")
     assert {name: group["measure"] for name, group in content.items()} == {
         "bacteria": "sensitivity",
         "IM": "specificity",
     }
     assert content["IM"]["films"] == 20
-    crossfitted = told(out, "crossfit")["operating_points"]["balanced"]
+    crossfitted = result(out, "crossfit")["operating_points"]["balanced"]
     assert content["bacteria"]["operating_points"]["balanced"] == crossfitted["sensitivity"]
 
 
 def test_robustness_begins_with_the_films_as_they_are(out: Path) -> None:
-    rows = told(out, "robustness")
+    rows = result(out, "robustness")
     assert [(row["corruption"], row["severity"]) for row in rows] == [
         ("none", ""),
         ("noise", "mild"),
@@ -124,7 +124,7 @@ def test_robustness_begins_with_the_films_as_they_are(out: Path) -> None:
     ]
     assert rows[0]["mean_change"] == 0
     assert 0 < rows[1]["mean_change"] < rows[2]["mean_change"]
-    validation = told(out, "validation")
+    validation = result(out, "validation")
     assert rows[0]["roc_auc"] == validation["roc_auc"]
     assert (
         rows[0]["operating_points"]["balanced"]["sensitivity"]
@@ -133,14 +133,14 @@ def test_robustness_begins_with_the_films_as_they_are(out: Path) -> None:
 
 
 def test_predictive_values_rise_and_fall_with_prevalence(out: Path) -> None:
-    for rows in told(out, "prevalence").values():
+    for rows in result(out, "prevalence").values():
         assert [row["prevalence"] for row in rows] == [0.01, 0.05, 0.1, 0.2, 0.4, 0.62, 0.74]
         assert [row["ppv"] for row in rows] == sorted(row["ppv"] for row in rows)
         assert [row["npv"] for row in rows] == sorted((row["npv"] for row in rows), reverse=True)
 
 
 def test_confounders_are_measured_on_the_films_learned_from(out: Path) -> None:
-    content = told(out, "confounders")
+    content = result(out, "confounders")
     assert list(content["detail"]) == list(content["detail_swapped"]) == ["NORMAL", "PNEUMONIA"]
     assert all(0.5 <= content[name] <= 1 for name in ("detail_auc", "file_size_auc"))
 
@@ -155,7 +155,7 @@ def test_model_of_another_run_is_refused(places: dict[str, Path], tmp_path: Path
 
 
 def test_acquisitions_begin_with_the_films_as_they_are(out: Path) -> None:
-    rows, crossfit = told(out, "acquisitions"), told(out, "crossfit")
+    rows, crossfit = result(out, "acquisitions"), result(out, "crossfit")
     assert [row["films"] for row in rows] == ["as they are", *ACQUISITIONS]
     assert rows[0]["operating_points"] == crossfit["operating_points"]
     assert rows[0]["roc_auc"] == crossfit["roc_auc"]["value"]

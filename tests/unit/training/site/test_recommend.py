@@ -69,10 +69,10 @@ def served(labels: list[int], p: list[float]) -> Served:
 
 def test_decrease_of_log_loss_is_paired() -> None:
     labels = [0, 1] * 20
-    told = log_losses(served(labels, [0.4, 0.6] * 20), served(labels, [0.1, 0.9] * 20))
-    assert told["before"] == pytest.approx(-np.log(0.6), abs=1e-6)
-    assert told["decrease"] == pytest.approx(told["before"] - told["after"], abs=1e-6)
-    low, high = told["ci95"]["decrease"]
+    result = log_losses(served(labels, [0.4, 0.6] * 20), served(labels, [0.1, 0.9] * 20))
+    assert result["before"] == pytest.approx(-np.log(0.6), abs=1e-6)
+    assert result["decrease"] == pytest.approx(result["before"] - result["after"], abs=1e-6)
+    low, high = result["ci95"]["decrease"]
     assert low == pytest.approx(high)  # every film gains the same
 
 

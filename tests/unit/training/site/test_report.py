@@ -16,7 +16,7 @@ MEASURES: dict[str, Any] = {
     },
 }
 VALUES = {"rule_out": [{"prevalence": 0.05, "ppv": 0.5, "npv": 0.99, "ci95": {"ppv": [0.4, 0.6], "npv": [0.9, 1.0]}}]}
-TOLD: dict[str, Any] = {
+RESULT: dict[str, Any] = {
     "model_version": "1.2.3",
     "films": {"NORMAL": 1500, "PNEUMONIA": 500},
     "patients": {"NORMAL": 1400, "PNEUMONIA": 400},
@@ -39,23 +39,25 @@ TOLD: dict[str, Any] = {
 
 
 def test_verdict_comes_first() -> None:
-    told = page(TOLD)
-    assert told.startswith("# Model 1.2.3 on this site's films\n\n1,500 films of NORMAL of 1,400 patients, 500 of")
+    result = page(RESULT)
+    assert result.startswith("# Model 1.2.3 on this site's films\n\n1,500 films of NORMAL of 1,400 patients, 500 of")
     assert (
-        told.index("- Ranking: so.\n- Threshold: so.") < told.index("**What to do:** Do it.") < told.index("## As it")
+        result.index("- Ranking: so.\n- Threshold: so.")
+        < result.index("**What to do:** Do it.")
+        < result.index("## As it")
     )
 
 
 def test_rates_stand_in_a_table_with_their_intervals() -> None:
-    told = page(TOLD)
-    assert "|  | `rule_out`, p >= 0.3000 |\n|-|-|\n| sensitivity | 0.900 [0.800, 1.000] |" in told
-    assert "| 5% | 0.500 [0.400, 0.600] | 0.990 [0.900, 1.000] |" in told
+    result = page(RESULT)
+    assert "|  | `rule_out`, p >= 0.3000 |\n|-|-|\n| sensitivity | 0.900 [0.800, 1.000] |" in result
+    assert "| 5% | 0.500 [0.400, 0.600] | 0.990 [0.900, 1.000] |" in result
 
 
 def test_probabilities_are_said_to_hold_for_this_share_of_pneumonia() -> None:
-    assert "as many films are PNEUMONIA as here, 25%" in page(TOLD)
+    assert "as many films are PNEUMONIA as here, 25%" in page(RESULT)
 
 
 def test_every_row_of_a_table_has_as_many_cells() -> None:
-    for table in re.findall(r"(?:^\|.*\|\n?)+", page(TOLD), re.MULTILINE):
+    for table in re.findall(r"(?:^\|.*\|\n?)+", page(RESULT), re.MULTILINE):
         assert len({row.count("|") for row in table.strip().splitlines()}) == 1

@@ -62,8 +62,8 @@ def test_store_is_one_that_serves_with_answers_of_its_own(tmp_path: Path, source
     assert (store / "pneumonia.onnx").read_bytes() == (source / "pneumonia.onnx").read_bytes()
     assert not (store / "pneumonia.safetensors").exists()  # as in its source
     assert (store / "reference" / "README.md").read_text() == "their licence"
-    told = json.loads((store / "reference" / "expected.json").read_text())
-    assert told["model_version"] == "1.2.3"
+    result = json.loads((store / "reference" / "expected.json").read_text())
+    assert result["model_version"] == "1.2.3"
     assert not (reference / "expected.json").exists()
 
 

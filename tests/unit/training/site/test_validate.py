@@ -35,8 +35,8 @@ def arguments(tmp_path: Path, *more: str) -> list[str]:
 def validate(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *more: str) -> dict[str, Any]:
     monkeypatch.setattr("sys.argv", arguments(tmp_path, *more))
     main()
-    told: dict[str, Any] = json.loads((tmp_path / "out" / "site.json").read_text())
-    return told
+    result: dict[str, Any] = json.loads((tmp_path / "out" / "site.json").read_text())
+    return result
 
 
 @pytest.mark.usefixtures("store", "data")
@@ -54,14 +54,14 @@ def test_report_names_only_figures_that_were_written(monkeypatch: pytest.MonkeyP
 def test_measures_tell_of_every_film_as_shipped_and_cross_fitted(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    told = validate(monkeypatch, tmp_path)
-    assert told["films"] == {"NORMAL": 20, "PNEUMONIA": 20}
-    assert told["patients"] == {"NORMAL": 10, "PNEUMONIA": 10}
-    assert told["shipped"] == json.loads((tmp_path / "out" / "metrics.json").read_text())
-    assert told["shipped"]["n"] == told["cross_fitted"]["n"] == 40
-    assert list(told["cross_fitted"]["operating_points"]) == ["rule_out", "balanced"]
-    assert told["folds"] == 5
-    assert list(told["predictive_values"]) == ["shipped", "cross_fitted"]
+    result = validate(monkeypatch, tmp_path)
+    assert result["films"] == {"NORMAL": 20, "PNEUMONIA": 20}
+    assert result["patients"] == {"NORMAL": 10, "PNEUMONIA": 10}
+    assert result["shipped"] == json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert result["shipped"]["n"] == result["cross_fitted"]["n"] == 40
+    assert list(result["cross_fitted"]["operating_points"]) == ["rule_out", "balanced"]
+    assert result["folds"] == 5
+    assert list(result["predictive_values"]) == ["shipped", "cross_fitted"]
 
 
 @pytest.mark.usefixtures("store", "data")
@@ -76,8 +76,8 @@ def test_copies_are_counted_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     original = next((data / "NORMAL").iterdir())
     (data / "NORMAL" / "copy.jpeg").write_bytes(original.read_bytes())
     (data / "NORMAL" / "broken.jpeg").write_bytes(original.read_bytes()[:-200])
-    told = validate(monkeypatch, tmp_path)
-    assert (told["copies"], told["skipped"], told["films"]["NORMAL"]) == (1, 1, 20)
+    result = validate(monkeypatch, tmp_path)
+    assert (result["copies"], result["skipped"], result["films"]["NORMAL"]) == (1, 1, 20)
     assert (tmp_path / "out" / "skipped.csv").exists()
 
 
@@ -86,12 +86,12 @@ def test_recalibrated_store_holds_what_was_reported(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, store: Path
 ) -> None:
     new = tmp_path / "new"
-    told = validate(monkeypatch, tmp_path, "--sensitivity", "0.8", "--write", str(new), "--version", "1.2.3")
+    result = validate(monkeypatch, tmp_path, "--sensitivity", "0.8", "--write", str(new), "--version", "1.2.3")
     shipped, written = (ModelContract.load(folder / "contract.json") for folder in (store, new))
     assert written.model_version == "1.2.3"
     assert written.calibration != shipped.calibration
     for point in written.operating_points:
-        fitted = told["cross_fitted"]["operating_points"][point.name]
+        fitted = result["cross_fitted"]["operating_points"][point.name]
         assert point.threshold == fitted["threshold"]
         assert point.sensitivity.value == fitted["sensitivity"]
     assert json.loads((new / "reference" / "expected.json").read_text())["model_version"] == "1.2.3"
@@ -150,8 +150,8 @@ def test_manifest_s_patients_are_kept_together(monkeypatch: pytest.MonkeyPatch, 
         writer.writerow(("path", "label", "patient"))
         for index, film in enumerate(sorted((tmp_path / "data").rglob("*.jpeg"))):
             writer.writerow((film.relative_to(tmp_path), film.parent.name, f"patient{index % 3}"))
-    told = validate(monkeypatch, tmp_path, "--data", str(tmp_path / "films.csv"))
-    assert (told["folds"], told["patients"]) == (3, {"NORMAL": 3, "PNEUMONIA": 3})
+    result = validate(monkeypatch, tmp_path, "--data", str(tmp_path / "films.csv"))
+    assert (result["folds"], result["patients"]) == (3, {"NORMAL": 3, "PNEUMONIA": 3})
 
 
 @pytest.mark.usefixtures("store", "data")

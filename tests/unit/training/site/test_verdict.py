@@ -43,33 +43,33 @@ def judged(
 
 
 def test_a_site_like_the_validation_may_use_the_model() -> None:
-    told = judged(measures())
-    assert told.advice == AS_SHIPPED
-    assert "no worse here" in told.findings[0]
-    assert "not shown to be lower" in told.findings[1]
+    result = judged(measures())
+    assert result.advice == AS_SHIPPED
+    assert "no worse here" in result.findings[0]
+    assert "not shown to be lower" in result.findings[1]
 
 
 def test_a_ranking_that_is_worse_cannot_be_mended() -> None:
-    told = judged(measures(auc=[0.5, 0.6]), gain=(0.1, 0.2))
-    assert told.advice == RETRAIN
-    assert "**the model ranks this site's films worse.**" in told.findings[0]
+    result = judged(measures(auc=[0.5, 0.6]), gain=(0.1, 0.2))
+    assert result.advice == RETRAIN
+    assert "**the model ranks this site's films worse.**" in result.findings[0]
 
 
 def test_a_sensitivity_whose_interval_excludes_the_claim_is_told() -> None:
-    told = judged(measures(sensitivity=[0.6, 0.7]))
-    assert "Sensitivity at `rule_out`, the default: 0.650 [0.600, 0.700]" in told.findings[1]
-    assert "lower than claimed" in told.findings[1]
-    assert "lower than claimed" not in told.findings[2]
-    assert told.advice == RECALIBRATE
+    result = judged(measures(sensitivity=[0.6, 0.7]))
+    assert "Sensitivity at `rule_out`, the default: 0.650 [0.600, 0.700]" in result.findings[1]
+    assert "lower than claimed" in result.findings[1]
+    assert "lower than claimed" not in result.findings[2]
+    assert result.advice == RECALIBRATE
 
 
 @pytest.mark.parametrize(
-    ("gain", "said"), [((0.05, 0.2), "helps.**"), ((-0.2, -0.1), "harms."), ((-0.1, 0.1), "cannot be told")]
+    ("gain", "said"), [((0.05, 0.2), "helps.**"), ((-0.2, -0.1), "harms."), ((-0.1, 0.1), "cannot be result")]
 )
 def test_recalibration_is_judged_by_the_interval_of_its_gain(gain: tuple[float, float], said: str) -> None:
-    told = judged(measures(), gain=gain)
-    assert said in told.findings[3]
-    assert (told.advice == RECALIBRATE) == (gain[0] > 0)
+    result = judged(measures(), gain=gain)
+    assert said in result.findings[3]
+    assert (result.advice == RECALIBRATE) == (gain[0] > 0)
 
 
 def test_threshold_is_told_with_its_confidence_and_its_cross_fitted_rates() -> None:
@@ -86,15 +86,15 @@ def test_few_patients_with_many_films_are_warned_of() -> None:
 
 
 def test_too_few_films_are_told_with_what_they_show_and_what_is_needed() -> None:
-    told = judged(measures(), found=recommendation(films=20, patients=20, low=0.84))
-    assert "none is recommended" in told.findings[4]
-    assert "the best they show is 0.840" in told.findings[4]
-    assert told.advice.startswith("Label more films: at least 73 of PNEUMONIA")
+    result = judged(measures(), found=recommendation(films=20, patients=20, low=0.84))
+    assert "none is recommended" in result.findings[4]
+    assert "the best they show is 0.840" in result.findings[4]
+    assert result.advice.startswith("Label more films: at least 73 of PNEUMONIA")
 
 
 def test_too_few_films_do_not_hide_a_model_that_misses() -> None:
-    told = judged(measures(sensitivity=[0.6, 0.7]), found=recommendation(films=20, patients=20, low=0.84))
-    assert told.advice.startswith(f"{NOT_AS_SHIPPED} Label more films")
+    result = judged(measures(sensitivity=[0.6, 0.7]), found=recommendation(films=20, patients=20, low=0.84))
+    assert result.advice.startswith(f"{NOT_AS_SHIPPED} Label more films")
 
 
 def test_films_served_as_zero_are_pointed_to() -> None:
