@@ -1,19 +1,14 @@
 """What a model is worth on films taken otherwise: a row for each counterfactual, with intervals, and its control."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
-
-import numpy as np
-import numpy.typing as npt
 
 from handler.contract import ModelContract
 from handler.screening import decide, probabilities
 from training.changes.counterfactuals import CONTROLS, COUNTERFACTUALS, Counterfactual, served, taken_otherwise
-from training.figures.metrics import Labels, margins, ranked, rates, share
+from training.figures.metrics import Labels, Logits, Pixels, margins, ranked, rates, shares
 
-Pixels = npt.NDArray[np.uint8]
-Logits = npt.NDArray[np.float32]
 Scorer = Callable[[Pixels], Logits]
 """From films (N, 224, 224) to logits (N, 2)."""
 
@@ -92,12 +87,8 @@ def _decided(logits: Logits, labels: Labels, contract: ModelContract | None) -> 
     if contract is None:
         return {}
     p_pneumonia = probabilities(logits, contract.calibration)
-    result = {}
-    for point in contract.operating_points:
-        decided = decide(p_pneumonia, point.threshold)
-        result[point.name] = {
-            "sensitivity": asdict(share(decided[labels == 1])),
-            "specificity": asdict(share(~decided[labels == 0])),
-            "accuracy": round(rates(labels, decided).accuracy, 6),
-        }
-    return result
+    return {
+        point.name: shares(labels, decided) | {"accuracy": round(rates(labels, decided).accuracy, 6)}
+        for point in contract.operating_points
+        for decided in [decide(p_pneumonia, point.threshold)]
+    }

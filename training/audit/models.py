@@ -5,25 +5,22 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
 from handler.contract import ModelContract
 from handler.engine import Engine
 from handler.imaging import INPUT_SIZE, VERSION
-from training.audit.measures import Judged, Logits, Pixels
+from training.audit.measures import Judged
 from training.compare.compare import as_shipped
 from training.data.films import DecodedFilms, data_digest
-from training.errors import ArtefactError, DataError
-from training.evaluate.evaluate import THREADS, logits_of
-from training.files import sha256
+from training.errors import DataError
+from training.evaluate.evaluate import logits_of, open_engine
+from training.figures.metrics import Indices, Logits, Pixels
 from training.learn.recipe import RECIPES, Recipe
 from training.learn.run_folder import divide, read_run
 
 STRETCHED = 3
 """The preprocessing version since which bars are trimmed, exposure is stretched and negatives are turned round."""
-
-Indices = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -76,10 +73,13 @@ def open_model(folder: Path, films: DecodedFilms) -> Audited:
     contract = ModelContract.load(folder / "contract.json")
     return Audited(
         name=contract.model_version,
-        engine=_engine(folder / "pneumonia.onnx", contract),
+        # In float32: an audit must not depend on the processor.
+        engine=open_engine(folder / "pneumonia.onnx", contract, exact=True),
         contract=contract,
         preprocessing_version=contract.preprocessing_version,
-        held_out=_held_out(films, _recipes(), contract.data_sha256),
+        held_out=_held_out(
+            films, [Recipe.load(path.stem) for path in sorted(RECIPES.glob("*.yaml"))], contract.data_sha256
+        ),
     )
 
 
@@ -98,20 +98,6 @@ def held_out_by_all(models: Sequence[Audited]) -> Indices:
     if not common:
         raise DataError("every film was learned from by one of the models")
     return np.array(sorted(common), dtype=np.int64)
-
-
-def _engine(onnx: Path, contract: ModelContract) -> Engine:
-    if sha256(onnx) != contract.model_sha256:
-        raise ArtefactError(f"{onnx}: not the model that its contract was written for")
-    try:
-        # In float32: an audit must not depend on the processor.
-        return Engine(onnx, exact=True, threads=THREADS)
-    except RuntimeError as exc:
-        raise ArtefactError(f"{onnx}: cannot be run: {exc}") from exc
-
-
-def _recipes() -> list[Recipe]:
-    return [Recipe.load(path.stem) for path in sorted(RECIPES.glob("*.yaml"))]
 
 
 def _held_out(films: DecodedFilms, recipes: Sequence[Recipe], digest: str) -> Indices | None:

@@ -13,16 +13,13 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from sklearn.decomposition import PCA
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.pipeline import make_pipeline
 
 from training.changes.framing import find_frames
 from training.data.films import DecodedFilms, folds_for, split_by_patient
-from training.figures.metrics import Floats, Labels, bootstrap_ci, roc_auc, with_ends
-
-Pixels = npt.NDArray[np.uint8]
+from training.figures.metrics import Floats, Labels, Pixels, bootstrap_ci, roc_auc, with_ends
 
 BAND = 0.12
 """Width of the band along the edges, as a share of the side."""

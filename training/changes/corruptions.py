@@ -13,9 +13,6 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageEnhance, ImageFilter, ImageFont
 
-Pixels = npt.NDArray[np.uint8]
-"""One grey film (224, 224)."""
-
 Corruption = Callable[[Image.Image], Image.Image]
 
 SEVERITIES = ("mild", "strong")

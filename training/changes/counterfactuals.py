@@ -22,14 +22,11 @@ import numpy.typing as npt
 from handler.exposure import find_window, stretch
 from training.changes.corruptions import with_detail_swapped
 from training.changes.framing import find_frames, framed, window_as
-from training.figures.metrics import LABELS, Floats, Labels
+from training.figures.metrics import LABELS, Floats, Indices, Labels, Pixels
 
-Pixels = npt.NDArray[np.uint8]
-"""(N, 224, 224)."""
 Counterfactual = Callable[[Pixels, Labels, np.random.Generator], Pixels]
 """From films, their labels and a generator to the changed films."""
 
-Indices = npt.NDArray[np.int64]
 Pairing = Callable[[Labels, np.random.Generator], Indices]
 """From labels (N,) and a generator to the film (N,) that each of them exchanges something with."""
 

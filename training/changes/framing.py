@@ -15,9 +15,8 @@ import numpy.typing as npt
 from PIL import Image
 from scipy import fft, ndimage
 
-from training.figures.metrics import Floats, Labels
+from training.figures.metrics import Floats, Labels, Pixels
 
-Pixels = npt.NDArray[np.uint8]
 Small = npt.NDArray[np.float32]
 
 BLOCK_PX = 7

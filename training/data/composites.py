@@ -17,7 +17,7 @@ from sklearn.decomposition import PCA
 from handler.imaging import INPUT_PX
 from training import cli
 from training.data.films import DecodedFilms, decode_films, find_films, without_copies
-from training.figures.metrics import LABELS
+from training.figures.metrics import LABELS, Pixels
 from training.files import make_folder
 
 logger = logging.getLogger(__name__)
@@ -37,8 +37,6 @@ _SMALL_QUALITY = 90
 _LARGE_QUALITY = 85
 _GRAIN_STD = 3.0
 """In grey levels: a squash to 224x224 averages it away, a JPEG spends the bytes of a real film on it."""
-
-Pixels = npt.NDArray[np.uint8]
 
 
 def composites(films: Pixels, rng: np.random.Generator, *, count: int = COUNT, components: int = COMPONENTS) -> Pixels:

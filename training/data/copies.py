@@ -9,13 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
-
 from training.data.films import DecodedFilms, decode_films, find_films
 from training.errors import DataError
-
-Pixels = npt.NDArray[np.uint8]
+from training.figures.metrics import Pixels
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

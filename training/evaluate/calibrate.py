@@ -7,10 +7,9 @@ They are chosen on the films as they are and as other sites may take them (`coun
 thresholds chosen on films of the source only did not carry over to films of another look.
 """
 
-import dataclasses
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -27,8 +26,8 @@ from training.changes.counterfactuals import ACQUISITIONS, served, taken_otherwi
 from training.data.films import DecodedFilms
 from training.evaluate.evaluate import THREADS, logits_of
 from training.evaluate.operating_points import DEFAULT, SENSITIVITY_LOW, choose_thresholds, operating_point
-from training.figures.metrics import LABELS, Floats, Labels
-from training.figures.tables import measure
+from training.figures.metrics import LABELS, Floats, Labels, Logits
+from training.figures.tables import measure, table
 from training.files import sha256
 from training.learn.run_folder import load_films, parts, read_run
 
@@ -40,9 +39,6 @@ LICENCE = "MIT; trained on Chest X-Ray Images (Kermany et al. 2018, doi:10.17632
 
 MAX_COLOUR = 8.0
 """Levels between channels; a grey film saved in colour has 0, a tinted scan a few, a photograph tens."""
-
-Logits = npt.NDArray[np.float32]
-"""(N, 2); where films are seen under A acquisitions, (N, A, 2), the first of them as they are."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,14 +67,15 @@ def main() -> None:
     logger.info(
         "temperature %.3f, bias %.3f on %d films held out", fitted.temperature, fitted.bias, len(held_out.files)
     )
-    for point in contract.operating_points:
-        logger.info(
-            "%s: threshold %.4f, sensitivity %s, specificity %s",
+    rows = [
+        [
             point.name,
-            point.threshold,
-            measure(dataclasses.asdict(point.sensitivity)),
-            measure(dataclasses.asdict(point.specificity)),
-        )
+            f"{point.threshold:.4f}",
+            *(measure(asdict(rate)) for rate in (point.sensitivity, point.specificity)),
+        ]
+        for point in contract.operating_points
+    ]
+    logger.info("%s", table(["operating point", "threshold", "sensitivity", "specificity"], rows))
 
 
 def calibrate(

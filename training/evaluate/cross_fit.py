@@ -9,20 +9,18 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from handler.screening import decide, log_odds, logistic
 from training.data.films import DecodedFilms, split_by_patient
 from training.errors import DataError
-from training.evaluate.calibrate import Choice, Logits
+from training.evaluate.calibrate import Choice
 from training.evaluate.evaluate import Served
-from training.figures.metrics import LABELS, Decisions, Labels
+from training.figures.metrics import LABELS, Decisions, Indices, Labels, Logits
 
 PREVALENCES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8)
 """From screening to a ward of suspected cases."""
 
 Chooser = Callable[[Logits, Labels], Choice]
-Indices = npt.NDArray[np.int64]
 
 
 def cross_fit(films: DecodedFilms, logits: Logits, *, chooser: Chooser, folds: int) -> Served:

@@ -38,6 +38,24 @@ THREADS = os.cpu_count() or 1
 RATES = tuple(field.name for field in dataclasses.fields(metrics.Rates))
 
 
+def open_engine(onnx: Path, contract: ModelContract, *, exact: bool = False) -> Engine:
+    """Return the engine of the model that a contract was written for, in float32 throughout if it is to be `exact`.
+
+    Raises:
+        ArtefactError: the model is missing or corrupt, or is another one.
+    """
+    if (digest := sha256(onnx)) != contract.model_sha256:
+        raise ArtefactError(
+            f"{onnx}: SHA-256 {digest[:12]}..., the contract was written for {contract.model_sha256[:12]}..."
+        )
+    try:
+        engine = Engine(onnx, exact=exact, threads=THREADS)
+        engine.logits(np.zeros((1, INPUT_PX, INPUT_PX), dtype=np.uint8))
+    except RuntimeError as exc:
+        raise ArtefactError(f"{onnx}: cannot be run: {exc}") from exc
+    return engine
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shipped:
     """The artefact as the server has it: the ONNX file and the contract that belongs to it."""
@@ -59,18 +77,7 @@ class Shipped:
                 f"{model_store}: the model wants preprocessing {contract.preprocessing_version} at "
                 f"{contract.input_px} pixels, this code has {VERSION} at {INPUT_PX}"
             )
-        onnx = model_store / "pneumonia.onnx"
-        digest = sha256(onnx)
-        if digest != contract.model_sha256:
-            raise ArtefactError(
-                f"{onnx}: SHA-256 {digest[:12]}..., the contract was written for {contract.model_sha256[:12]}..."
-            )
-        try:
-            engine = Engine(onnx, threads=THREADS)
-            engine.logits(np.zeros((1, INPUT_PX, INPUT_PX), dtype=np.uint8))
-        except RuntimeError as exc:
-            raise ArtefactError(f"{onnx}: cannot be run: {exc}") from exc
-        return cls(contract=contract, engine=engine)
+        return cls(contract=contract, engine=open_engine(model_store / "pneumonia.onnx", contract))
 
     def logits(self, films: DecodedFilms) -> npt.NDArray[np.float32]:
         """Return the logits (N, 2) of films."""

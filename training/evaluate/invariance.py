@@ -25,7 +25,7 @@ from training.errors import DataError
 from training.evaluate.evaluate import THREADS, Shipped
 from training.evaluate.invariance_files import dicom, jpeg, png
 from training.figures import tables
-from training.figures.metrics import Floats
+from training.figures.metrics import Floats, Pixels
 from training.files import write_json
 
 logger = logging.getLogger(__name__)
@@ -35,7 +35,6 @@ LIMIT = 0.02
 LOSSLESS_LIMIT = 0.01
 """The same for DICOM files that hold the film's own levels."""
 
-Pixels = npt.NDArray[np.uint8]
 Random = np.random.Generator
 Change = Callable[[Pixels, Random], bytes]
 """From a grey film (H, W) of 8 bits to another file of it."""

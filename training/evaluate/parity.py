@@ -11,7 +11,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from handler.contract import ModelContract
 from handler.engine import Engine
@@ -26,14 +25,12 @@ from training.data.films import FilmFile, find_films
 from training.errors import ArtefactError, DataError
 from training.evaluate.evaluate import THREADS, Shipped, logits_of
 from training.figures import tables
-from training.figures.metrics import Floats
+from training.figures.metrics import Floats, Pixels
 
 logger = logging.getLogger(__name__)
 
 MEAN_CHANGE = 0.01
 """Of p_pneumonia, over all films, at most."""
-
-Pixels = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,7 @@ defined (the ROC of one class) is NaN; `bootstrap_ci` leaves such resamples out.
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,12 @@ ROUNDS = 1000
 Labels = npt.NDArray[np.int64]
 """(N,), 0 NORMAL, 1 PNEUMONIA."""
 Floats = npt.NDArray[np.float64]
+Pixels = npt.NDArray[np.uint8]
+"""Grey films (N, 224, 224), or one (224, 224), 0 to 255."""
+Logits = npt.NDArray[np.float32]
+"""(N, 2); where films are seen under A acquisitions, (N, A, 2), the first of them as they are."""
+Indices = npt.NDArray[np.int64]
+"""Places of films in a data set."""
 Decisions = npt.NDArray[np.bool_]
 """(N,), whether a film is answered PNEUMONIA."""
 
@@ -169,7 +175,14 @@ def share(holds: npt.NDArray[np.bool_]) -> Interval:
     return Interval(value=round(float(holds.mean()), 6), low=round(low, 6), high=round(high, 6))
 
 
-def margins(logits: npt.NDArray[np.float32]) -> Floats:
+def shares(labels: Labels, decisions: Decisions) -> dict[str, dict[str, float]]:
+    """Return sensitivity, specificity and accuracy of decisions (N,) on films (N,), with Wilson intervals by films."""
+    ill = labels == 1
+    right = {"sensitivity": decisions[ill], "specificity": ~decisions[~ill], "accuracy": decisions == ill}
+    return {name: asdict(share(holds)) for name, holds in right.items()}
+
+
+def margins(logits: Logits) -> Floats:
     """Return by how much the PNEUMONIA logit exceeds the NORMAL one, (N,), unrounded: ranks are of these."""
     difference: Floats = logits[:, 1].astype(np.float64) - logits[:, 0]
     return difference

@@ -14,7 +14,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-Pixels = npt.NDArray[np.uint8]
+from training.figures.metrics import Pixels
+
 Floats = npt.NDArray[np.float32]
 
 LEVELS = 256

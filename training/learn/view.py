@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-Pixels = npt.NDArray[np.uint8]
+from training.figures.metrics import Pixels
 
 MARGIN = 0.5
 """Of a film's side, added around it before it is turned, so that no corner shows what lies outside."""

@@ -16,7 +16,7 @@ from training.data.films import FOLDS, DecodedFilms
 from training.evaluate.calibrate import acquired_logits, chosen
 from training.evaluate.cross_fit import choices_without, judged, predictive_values
 from training.evaluate.evaluate import Served, Shipped, answered, measure, serve
-from training.figures.metrics import LABELS, Floats, Labels, ece, rates, roc_auc, share, with_ends
+from training.figures.metrics import LABELS, Floats, Labels, ece, rates, roc_auc, share, shares, with_ends
 
 PREVALENCES = (0.01, 0.05, 0.1, 0.2, 0.4, 0.62, 0.74)
 """From screening to a ward; 62 and 74 % are the public data set's official test and training parts."""
@@ -107,7 +107,8 @@ def subgroups(answers: Answers) -> dict[str, Any]:
             "films": int(inside.sum()),
             "patients": len({file.patient for file, its in zip(files, inside, strict=True) if its}),
             "operating_points": {
-                point: _share(decided[inside] == bool(label)) for point, decided in served.decisions.items()
+                point: dataclasses.asdict(share(decided[inside] == bool(label)))
+                for point, decided in served.decisions.items()
             },
         }
     return result
@@ -177,17 +178,5 @@ def _robustness_row(corruption: str, severity: str, before: Served, after: Serve
 
 
 def _decided(served: Served) -> dict[str, Any]:
-    """Return the rates at each operating point, with Wilson intervals by films."""
-    ill = served.labels == 1
-    return {
-        name: {
-            "sensitivity": _share(decided[ill]),
-            "specificity": _share(~decided[~ill]),
-            "accuracy": _share(decided == ill),
-        }
-        for name, decided in served.decisions.items()
-    }
-
-
-def _share(holds: npt.NDArray[np.bool_]) -> dict[str, float]:
-    return dataclasses.asdict(share(holds))
+    """Return the rates at each operating point."""
+    return {name: shares(served.labels, decided) for name, decided in served.decisions.items()}

@@ -15,10 +15,10 @@ import numpy as np
 from handler.contract import Interval, ModelContract
 from handler.screening import decide, probabilities
 from training.data.films import DecodedFilms, count_patients
-from training.evaluate.calibrate import Choice, Logits, fit_calibration
+from training.evaluate.calibrate import Choice, fit_calibration
 from training.evaluate.evaluate import Served
 from training.evaluate.operating_points import DEFAULT, OPERATING_POINTS, choose_thresholds
-from training.figures.metrics import Floats, Labels, bootstrap_ci, log_loss, share, wilson
+from training.figures.metrics import Floats, Labels, Logits, bootstrap_ci, log_loss, share, wilson
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,12 +20,12 @@ from training import cli
 from training.data.films import DecodedFilms, count_patients, decode_films, find_films, folds_for, without_copies
 from training.errors import DataError
 from training.evaluate import evaluate
-from training.evaluate.calibrate import Choice, Logits
+from training.evaluate.calibrate import Choice
 from training.evaluate.cross_fit import cross_fit, predictive_values
 from training.evaluate.evaluate import Served, Shipped, answered, measure
 from training.evaluate.reference import find_reference_films
 from training.figures import plots
-from training.figures.metrics import LABELS
+from training.figures.metrics import LABELS, Logits
 from training.files import make_folder, write_json
 from training.site import report as site_report
 from training.site.recommend import Recommendation, choose, log_losses, recommend

@@ -6,9 +6,9 @@ import pytest
 from handler.contract import Calibration
 from tests.unit.training.labelled import labelled
 from training.data.films import DecodedFilms
-from training.evaluate.calibrate import Choice, Logits
+from training.evaluate.calibrate import Choice
 from training.evaluate.cross_fit import PREVALENCES, cross_fit, predictive_values
-from training.figures.metrics import Labels
+from training.figures.metrics import Labels, Logits
 from training.site.recommend import choose
 
 

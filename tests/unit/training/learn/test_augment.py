@@ -1,4 +1,5 @@
 import random
+from functools import partial
 
 import numpy as np
 import pytest
@@ -6,14 +7,14 @@ import torch
 
 from handler.exposure import find_window, stretch
 from training.learn.augment import (
-    RandomDetail,
-    RandomGamma,
-    RandomJpeg,
-    RandomLetters,
-    RandomNoise,
-    RandomResampling,
     Transform,
     augmentation,
+    compressed,
+    resampled,
+    with_detail,
+    with_gamma,
+    with_letters,
+    with_noise,
 )
 from training.learn.recipe import Augmentation
 from training.learn.view import RandomFraming
@@ -54,15 +55,15 @@ def test_same_seeds_give_the_same_films(film: torch.Tensor) -> None:
 @pytest.mark.parametrize(
     "transform",
     [
-        RandomGamma(1.5),
-        RandomDetail(0.5, 2.0),
-        RandomResampling(90),
-        RandomJpeg(40, 95),
-        RandomNoise(10),
+        partial(with_gamma, limit=1.5),
+        partial(with_detail, low=0.5, high=2.0),
+        partial(resampled, low_px=90),
+        partial(compressed, low=40, high=95),
+        partial(with_noise, limit=10),
         RandomFraming(0.1),
-        RandomLetters(),
+        with_letters,
     ],
-    ids=lambda t: repr(t)[:-2],
+    ids=["gamma", "detail", "resampling", "jpeg", "noise", "framing", "letters"],
 )
 def test_each_change_keeps_the_film_recognisable(film: torch.Tensor, transform: Transform) -> None:
     random.seed(1)
@@ -75,7 +76,7 @@ def test_each_change_keeps_the_film_recognisable(film: torch.Tensor, transform: 
 def test_letters_change_the_edges_and_nothing_else(film: torch.Tensor) -> None:
     random.seed(0)
     middle = slice(80, 144)
-    marked = [RandomLetters()(film) for _ in range(20)]
+    marked = [with_letters(film) for _ in range(20)]
     assert any(not torch.equal(one, film) for one in marked)
     assert all(torch.equal(one[:, middle, middle], film[:, middle, middle]) for one in marked)
 
