@@ -92,19 +92,13 @@ def trade(runs: Sequence[Path], films: DecodedFilms, contents: Sequence[bytes]) 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
     """Return the rows as a Markdown table."""
+    header = ["recipe", "px", "seed", "worst counterfactual", "ROC-AUC", "decoding ms", "engine ms"]
     digits = {"worst_counterfactual": 4, "roc_auc": 4, "decoding_ms": 2, "engine_ms": 2}
-    return tables.table(
-        ["recipe", "px", "seed", "worst counterfactual", "ROC-AUC", "decoding ms", "engine ms"],
-        [
-            [
-                row["recipe"],
-                str(row["resolution_px"]),
-                str(row["seed"]),
-                *(f"{row[k]:.{n}f}" for k, n in digits.items()),
-            ]
-            for row in rows
-        ],
-    )
+    lines = []
+    for row in rows:
+        figures = (f"{row[key]:.{places}f}" for key, places in digits.items())
+        lines.append([row["recipe"], str(row["resolution_px"]), str(row["seed"]), *figures])
+    return tables.table(header, lines)
 
 
 def _times(engines: Sequence[Engine], contents: Sequence[bytes]) -> tuple[float, list[float]]:

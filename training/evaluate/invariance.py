@@ -110,21 +110,12 @@ def measured(plain: Floats, changed: Floats, *, tolerance: float) -> Moved:
 def table(moved: Mapping[str, Moved]) -> str:
     """Return the figures as a Markdown table."""
     header = ["change of p", "films", "refused", "mean", "99th pct.", "largest", f"over {LIMIT}", "over tolerance"]
-    return tables.table(
-        header,
-        [
-            [
-                name,
-                *map(str, (one.films, one.refused)),
-                f"{one.mean:.5f}",
-                f"{one.p99:.4f}",
-                f"{one.largest:.4f}",
-                str(one.over_limit),
-                f"{one.over_tolerance} ({one.tolerance})",
-            ]
-            for name, one in moved.items()
-        ],
-    )
+    rows = []
+    for name, one in moved.items():
+        moves = f"{one.mean:.5f}", f"{one.p99:.4f}", f"{one.largest:.4f}"
+        over = str(one.over_limit), f"{one.over_tolerance} ({one.tolerance})"
+        rows.append([name, str(one.films), str(one.refused), *moves, *over])
+    return tables.table(header, rows)
 
 
 def padded(film: Pixels, level: int, random: Random) -> Pixels:

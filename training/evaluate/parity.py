@@ -123,13 +123,9 @@ def change(contract: ModelContract, before: Floats, after: Floats) -> Change:
 def table(changes: Mapping[str, Change]) -> str:
     """Return the changes as a Markdown table."""
     points = next(iter(changes.values())).flipped
-    return tables.table(
-        ["change of p", "mean", "largest", *(f"flipped at {name}" for name in points)],
-        [
-            [name, f"{one.mean:.5f}", f"{one.largest:.4f}", *map(str, one.flipped.values())]
-            for name, one in changes.items()
-        ],
-    )
+    header = ["change of p", "mean", "largest", *(f"flipped at {name}" for name in points)]
+    rows = [[k, f"{c.mean:.5f}", f"{c.largest:.4f}", *map(str, c.flipped.values())] for k, c in changes.items()]
+    return tables.table(header, rows)
 
 
 def check(served: Change, point: str) -> None:

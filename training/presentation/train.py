@@ -178,25 +178,19 @@ def _as_json(rates: Mapping[str, Rate]) -> dict[str, dict[str, float]]:
 
 def table(sets: Mapping[str, Recognition]) -> str:
     """Return the sets as a Markdown table."""
-    return tables.table(
-        ["", *sets],
-        [
-            [name.replace("_", " "), *(str(one.rates()[name]) for one in sets.values())]
-            for name in next(iter(sets.values())).rates()
-        ],
-    )
+    names = next(iter(sets.values())).rates()
+    rows = [[name.replace("_", " "), *(str(one.rates()[name]) for one in sets.values())] for name in names]
+    return tables.table(["", *sets], rows)
 
 
 def changed_table(changed: Mapping[str, Mapping[str, Changed]]) -> str:
     """Return the changes as a Markdown table."""
-    return tables.table(
-        ["changed films", "negative", "uncertain", "turned", "of"],
-        [
-            [f"{severity} {name}", *(str(rate.count) for rate in one.rates().values()), str(one.turned.of)]
-            for severity, by_name in changed.items()
-            for name, one in by_name.items()
-        ],
-    )
+    rows = [
+        [f"{severity} {name}", *(str(rate.count) for rate in one.rates().values()), str(one.turned.of)]
+        for severity, by_name in changed.items()
+        for name, one in by_name.items()
+    ]
+    return tables.table(["changed films", "negative", "uncertain", "turned", "of"], rows)
 
 
 if __name__ == "__main__":
