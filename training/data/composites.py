@@ -1,6 +1,6 @@
 """python -m training.data.composites --data DIR_OR_CSV [--out reference] [--seed 1]
 
-Makes reference films that are no patient's: the mean of the typical films of a class plus their principal components
+Make reference films that are no patient's: the mean of the typical films of a class plus their principal components
 with random coefficients. Each is written at 224x224, and about 1,500 pixels wide with film grain, so that decoding it
 costs what a real film's does.
 """

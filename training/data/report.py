@@ -1,6 +1,6 @@
 """python -m training.data.report --data DIR_OR_CSV --out OUT
 
-Looks a data set over before anything is learned from it: OUT/report.json has the numbers, OUT/report.md reads them out,
+Describe a data set before anything is learned from it: OUT/report.json has the numbers, OUT/report.md reads them out,
 with a histogram of grey levels and a contact sheet beside it.
 """
 

@@ -1,7 +1,7 @@
 """python -m training.evaluate.evaluate --data DIR_OR_CSV --out OUT [--model-store model_store]
 
-Scores every film under DIR with the shipped artefact, through the code that answers in the server, and writes
-OUT/metrics.json, OUT/predictions.csv and plots. Shares nothing with the training loop. Decisions are of the four
+Score every film under DIR with the shipped artefact, through the code that answers in the server, and write
+OUT/metrics.json, OUT/predictions.csv and plots. This shares nothing with the training loop. Decisions are of the four
 decimals that a client is served; ROC-AUC and calibration of the unrounded log odds, because many films round to 1.0000
 and would count as alike. predictions.csv has both.
 """

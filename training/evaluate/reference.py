@@ -1,6 +1,6 @@
 """python -m training.evaluate.reference [--model-store model_store] [--reference reference]
 
-Scores the reference films with the shipped artefact and writes expected.json beside them: what a service must answer
+Score the reference films with the shipped artefact and write expected.json beside them: what a service must answer
 to be called ready, and what the tests expect.
 """
 

@@ -1,7 +1,7 @@
 """python -m training.site.validate --data DIR_OR_CSV --out OUT [--sensitivity 0.95] [--write DIR --version X.Y.Z]
 
-What a careful site does first: try the shipped model on its own labelled films. Scores them as the server does and
-writes OUT/site.md, site.json, predictions.csv and plots: measures with intervals, calibration before and after,
+What a careful site does first: try the shipped model on its own labelled films. Score them as the server does, and
+write OUT/site.md, site.json, predictions.csv and plots: measures with intervals, calibration before and after,
 predictive values, a threshold for a wanted sensitivity, and a verdict. With --write, also a model store recalibrated
 to the site, with reference answers, ready for `make serve MODEL_STORE=DIR`.
 """
