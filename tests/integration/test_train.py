@@ -90,7 +90,7 @@ def test_killed_run_goes_on_where_it_was_and_can_be_exported(films: Path, backbo
     assert "IM-0009-0001.jpeg: the file is not a film that is read" in again.stdout
     assert "Restor" in again.stdout + again.stderr
     assert epochs(run) == [0, 1, 2]
-    assert re.search(r"films/s while learning, \d+\.\d\d of the step alone on data in memory", again.stdout)
+    assert re.search(r"films/s while learning, \d+\.\d\d of the step by itself on data in memory", again.stdout)
     assert (run / "curves.png").stat().st_size > 0
     whole = train(*arguments[:-4], "--out", tmp_path / "whole", *arguments[-2:])
     assert whole.returncode == 0, whole.stderr

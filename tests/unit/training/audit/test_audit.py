@@ -51,5 +51,5 @@ def test_models_are_compared_on_what_they_held_out(store: Path, tmp_path: Path) 
 
 def test_models_of_one_name_are_refused(store: Path, tmp_path: Path) -> None:
     films = load_films(write_data_set(tmp_path / "data", of_each=14))
-    with pytest.raises(DataError, match="one name"):
+    with pytest.raises(DataError, match="models have the same name"):
         audit.compare([store, store], films)

@@ -64,7 +64,7 @@ def test_a_sensitivity_whose_interval_excludes_the_claim_is_told() -> None:
 
 
 @pytest.mark.parametrize(
-    ("gain", "said"), [((0.05, 0.2), "helps.**"), ((-0.2, -0.1), "harms."), ((-0.1, 0.1), "cannot be result")]
+    ("gain", "said"), [((0.05, 0.2), "helps.**"), ((-0.2, -0.1), "harms."), ((-0.1, 0.1), "do not show whether")]
 )
 def test_recalibration_is_judged_by_the_interval_of_its_gain(gain: tuple[float, float], said: str) -> None:
     result = judged(measures(), gain=gain)
@@ -98,4 +98,4 @@ def test_too_few_films_do_not_hide_a_model_that_misses() -> None:
 
 
 def test_films_served_as_zero_are_pointed_to() -> None:
-    assert "cannot tell the lowest films" in judged(measures(), found=recommendation(low=0.5)).advice
+    assert "cannot separate the lowest films" in judged(measures(), found=recommendation(low=0.5)).advice
