@@ -76,100 +76,100 @@ token: $(VENV)/.serve ## Print the running service's token for TorchServe's infe
 
 .PHONY: data-report
 data-report: $(VENV)/.train ## Describe a folder of films: make data-report DATA=DIR OUT=DIR
-	@$(BIN)/python -m training.data_report --data $(call required,DATA) --out $(or $(OUT),out/data-report)
+	@$(BIN)/python -m training.data.report --data $(call required,DATA) --out $(or $(OUT),out/data-report)
 
 .PHONY: train
 train: $(VENV)/.train ## Train: make train DATA=DIR RECIPE=robust (goes on if it was begun; START=RUN, COPIES=DIR)
-	@$(BIN)/python -m training.train --data $(call required,DATA) --recipe $(RECIPE) --out $(RUN) \
+	@$(BIN)/python -m training.learn.train --data $(call required,DATA) --recipe $(RECIPE) --out $(RUN) \
 	  $(if $(BACKBONE_WEIGHTS),--backbone-weights $(BACKBONE_WEIGHTS)) $(if $(SEED),--seed $(SEED)) \
 	  $(if $(START),--start-from $(START)) $(if $(COPIES),--copies $(COPIES))
 
 .PHONY: average
 average: $(VENV)/.train ## Average the weights of runs: make average DATA=DIR RUNS="runs/a runs/b" RUN=runs/average
-	@$(BIN)/python -m training.average --data $(call required,DATA) --runs $(call required,RUNS) --out $(RUN)
+	@$(BIN)/python -m training.learn.average --data $(call required,DATA) --runs $(call required,RUNS) --out $(RUN)
 
 .PHONY: compare
 compare: $(VENV)/.train ## Compare runs on the films they held out: make compare DATA=DIR RUNS="runs/a runs/b"
-	@$(BIN)/python -m training.compare --data $(call required,DATA) --runs $(or $(RUNS),$(wildcard runs/*)) \
+	@$(BIN)/python -m training.compare.compare --data $(call required,DATA) --runs $(or $(RUNS),$(wildcard runs/*)) \
 	  $(if $(OUT),--out $(OUT)) $(if $(JSON),--json $(JSON))
 
 .PHONY: resolution
 resolution: $(VENV)/.train ## Tell what resolution is worth, and costs: make resolution DATA=DIR FILMS=DIR RUNS="runs/a runs/b"
-	@$(BIN)/python -m training.resolution --data $(call required,DATA) --films $(call required,FILMS) \
+	@$(BIN)/python -m training.compare.resolution --data $(call required,DATA) --films $(call required,FILMS) \
 	  --runs $(call required,RUNS) $(if $(JSON),--json $(JSON)) $(if $(PLOT),--plot $(PLOT))
 
 .PHONY: ablate
 ablate: $(VENV)/.train ## Train and compare the variants of config/ablation.yaml: make ablate DATA=DIR SEEDS="0 1"
-	@$(BIN)/python -m training.ablate --data $(call required,DATA) $(if $(SEEDS),--seeds $(SEEDS)) \
+	@$(BIN)/python -m training.compare.ablate --data $(call required,DATA) $(if $(SEEDS),--seeds $(SEEDS)) \
 	  $(if $(JSON),--json $(JSON)) $(if $(BACKBONE_WEIGHTS),--backbone-weights $(BACKBONE_WEIGHTS))
 
 .PHONY: export
 export: $(VENV)/.train ## Make a run's model the one that ships: make export DATA=DIR RUN=runs/champion VERSION=1.2.0
-	@$(BIN)/python -m training.export --run $(RUN)
-	@$(BIN)/python -m training.calibrate --run $(RUN) --data $(call required,DATA) $(if $(VERSION),--version $(VERSION))
-	@$(BIN)/python -m training.reference
+	@$(BIN)/python -m training.learn.export --run $(RUN)
+	@$(BIN)/python -m training.evaluate.calibrate --run $(RUN) --data $(call required,DATA) $(if $(VERSION),--version $(VERSION))
+	@$(BIN)/python -m training.evaluate.reference
 
 .PHONY: calibrate
 calibrate: $(VENV)/.train ## Fit calibration and operating points of the shipped model: make calibrate DATA=DIR RUN=runs/champion
-	@$(BIN)/python -m training.calibrate --run $(RUN) --data $(call required,DATA) --model-store $(MODEL_STORE) \
+	@$(BIN)/python -m training.evaluate.calibrate --run $(RUN) --data $(call required,DATA) --model-store $(MODEL_STORE) \
 	  $(if $(VERSION),--version $(VERSION))
 
 .PHONY: report
 report: $(VENV)/.train ## Measure the shipped model for its card: make report DATA=DIR RUN=runs/champion
-	@$(BIN)/python -m training.report --data $(call required,DATA) --run $(RUN) --model-store $(MODEL_STORE)
+	@$(BIN)/python -m training.report.report --data $(call required,DATA) --run $(RUN) --model-store $(MODEL_STORE)
 
 .PHONY: card
 card: $(VENV)/.train ## Render MODEL_CARD.md from the contract and the report
-	@$(BIN)/python -m training.card --model-store $(MODEL_STORE)
+	@$(BIN)/python -m training.report.card --model-store $(MODEL_STORE)
 
 # Without RECIPE on the command line it is the shipped model's, which the report names.
 .PHONY: reproduce
 reproduce: $(VENV)/.train ## Train the shipped recipe again and compare with the report: make reproduce DATA=DIR SEEDS="0 1"
-	@$(BIN)/python -m training.reproduce --data $(call required,DATA) --model-store $(MODEL_STORE) \
+	@$(BIN)/python -m training.compare.reproduce --data $(call required,DATA) --model-store $(MODEL_STORE) \
 	  $(if $(filter-out file,$(origin RECIPE)),--recipe $(RECIPE)) $(if $(SEEDS),--seeds $(SEEDS)) \
 	  $(if $(COPIES),--copies $(COPIES)) $(if $(BACKBONE_WEIGHTS),--backbone-weights $(BACKBONE_WEIGHTS))
 
 .PHONY: evaluate
 evaluate: $(VENV)/.train ## Score films with the shipped model: make evaluate DATA=DIR OUT=DIR
-	@$(BIN)/python -m training.evaluate --data $(call required,DATA) --out $(or $(OUT),out/evaluation) --model-store $(MODEL_STORE)
+	@$(BIN)/python -m training.evaluate.evaluate --data $(call required,DATA) --out $(or $(OUT),out/evaluation) --model-store $(MODEL_STORE)
 
 .PHONY: parity
 parity: $(VENV)/.train ## Tell how far the server's shortcuts move the answers: make parity DATA=DIR
-	@$(BIN)/python -m training.parity --data $(call required,DATA) --model-store $(MODEL_STORE)
+	@$(BIN)/python -m training.evaluate.parity --data $(call required,DATA) --model-store $(MODEL_STORE)
 
 .PHONY: invariance
 invariance: $(VENV)/.train ## Tell how far bars, depth, brightness and polarity move the answers: make invariance DATA=DIR (FILMS=N, JSON=FILE)
-	@$(BIN)/python -m training.invariance --data $(call required,DATA) --model-store $(MODEL_STORE) \
+	@$(BIN)/python -m training.evaluate.invariance --data $(call required,DATA) --model-store $(MODEL_STORE) \
 	  $(if $(FILMS),--films $(FILMS)) $(if $(JSON),--json $(JSON))
 
 .PHONY: audit
 audit: $(VENV)/.train ## Audit the model for shortcuts: make audit DATA=DIR OUT=DIR (MODEL=STORE_OR_RUN; COMPARE="MODEL MODEL")
-	@$(BIN)/python -m training.audit --data $(call required,DATA) --model $(or $(MODEL),$(MODEL_STORE)) \
+	@$(BIN)/python -m training.audit.audit --data $(call required,DATA) --model $(or $(MODEL),$(MODEL_STORE)) \
 	  --out $(or $(OUT),out/audit) $(if $(COMPARE),--compare $(COMPARE)) $(if $(JSON),--json $(JSON))
 
 .PHONY: official-test
 official-test: $(VENV)/.train ## Score the shipped version on the official test split, once: make official-test DATA=DIR
-	@$(BIN)/python -m training.official_test --data $(call required,DATA) --model-store $(MODEL_STORE)
+	@$(BIN)/python -m training.evaluate.official_test --data $(call required,DATA) --model-store $(MODEL_STORE)
 
 .PHONY: adults
 adults: $(VENV)/.train ## Tell what the model calls adults' films: make adults DATA=DIR with no_finding/ and pneumonia/
-	@$(BIN)/python -m training.adults --data $(call required,DATA) --model-store $(MODEL_STORE) \
+	@$(BIN)/python -m training.evaluate.adults --data $(call required,DATA) --model-store $(MODEL_STORE) \
 	  $(if $(JSON),--json $(JSON))
 
 .PHONY: presentation
 presentation: $(VENV)/.train ## Learn to tell negatives and turned films: make presentation DATA=DIR ADULTS=DIR MEASURE="DIR DIR"
-	@OMP_NUM_THREADS=1 $(BIN)/python -m training.presentation --data $(call required,DATA) \
+	@OMP_NUM_THREADS=1 $(BIN)/python -m training.presentation.train --data $(call required,DATA) \
 	  $(if $(ADULTS),--adults $(ADULTS)) $(if $(MEASURE),--measure $(MEASURE))
 
 .PHONY: validate-site
 validate-site: $(VENV)/.train ## Try the model on your films: make validate-site DATA=DIR (VERSION=X.Y.Z recalibrates it)
-	@$(BIN)/python -m training.validate_site --data $(call required,DATA) --out $(or $(OUT),out/site) \
+	@$(BIN)/python -m training.site.validate --data $(call required,DATA) --out $(or $(OUT),out/site) \
 	  --model-store $(MODEL_STORE) $(if $(SENSITIVITY),--sensitivity $(SENSITIVITY)) \
 	  $(if $(VERSION),--write $(or $(OUT),out/site)/model_store --version $(VERSION))
 
 .PHONY: composites
 composites: $(VENV)/.train ## Make the reference films anew, from a folder of films: make composites DATA=DIR
-	@$(BIN)/python -m training.composites --data $(call required,DATA)
+	@$(BIN)/python -m training.data.composites --data $(call required,DATA)
 
 # --- measuring
 

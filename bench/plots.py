@@ -1,4 +1,4 @@
-"""Plots as PNG files, in the manner of `training/plots.py`: Matplotlib's Agg canvas, without pyplot."""
+"""Plots as PNG files, in the manner of `training/figures/plots.py`: Matplotlib's Agg canvas, without pyplot."""
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import cycle

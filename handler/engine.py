@@ -1,7 +1,7 @@
 """The model itself: one ONNX graph in OpenVINO, on the CPU.
 
 Where the processor multiplies bfloat16 (AVX512-BF16, AMX), so does the model, but for the first layers, in half the
-time of float32; elsewhere it runs in float32. No decision hangs on it: `training.parity` measures that.
+time of float32; elsewhere it runs in float32. No decision hangs on it: `training.evaluate.parity` measures that.
 """
 
 import threading

@@ -15,8 +15,8 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from tests.networks import lively_network
-from training.export import exported_net, load_checkpoint, save_weights
-from training.recipe import RECIPES
+from training.learn.export import exported_net, load_checkpoint, save_weights
+from training.learn.recipe import RECIPES
 
 pytestmark = pytest.mark.integration
 
@@ -53,7 +53,7 @@ def recipe(folder: Path, **changes: object) -> Path:
 
 
 def train(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "training.train", *map(str, arguments)]
+    command = [sys.executable, "-m", "training.learn.train", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
 
 
@@ -74,7 +74,7 @@ def weights_of(run: Path) -> torch.Tensor:
 def test_killed_run_goes_on_where_it_was_and_can_be_exported(films: Path, backbone: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     arguments = ("--data", films, "--recipe", recipe(tmp_path, epochs=3), "--out", run, "--backbone-weights", backbone)
-    process = subprocess.Popen([sys.executable, "-m", "training.train", *map(str, arguments)])
+    process = subprocess.Popen([sys.executable, "-m", "training.learn.train", *map(str, arguments)])
     try:
         deadline = time.monotonic() + 240
         while not (run / "last.ckpt").exists() and process.poll() is None and time.monotonic() < deadline:
@@ -90,7 +90,7 @@ def test_killed_run_goes_on_where_it_was_and_can_be_exported(films: Path, backbo
     assert "IM-0009-0001.jpeg: the file is not a film that is read" in again.stdout
     assert "Restor" in again.stdout + again.stderr
     assert epochs(run) == [0, 1, 2]
-    assert re.search(r"films/s while learning, \d+\.\d\d of the step alone on data in memory", again.stdout)
+    assert re.search(r"films/s while learning, \d+\.\d\d of the step by itself on data in memory", again.stdout)
     assert (run / "curves.png").stat().st_size > 0
     whole = train(*arguments[:-4], "--out", tmp_path / "whole", *arguments[-2:])
     assert whole.returncode == 0, whole.stderr

@@ -1,6 +1,7 @@
 """Who may import whom, read from the syntax trees."""
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -85,7 +86,21 @@ def test_only_the_handler_module_knows_of_torchserve() -> None:
 
 @pytest.mark.parametrize("name", ["evaluate", "reference"])
 def test_evaluation_shares_nothing_with_the_training_loop(name: str) -> None:
-    probe = f"import sys, training.{name}; print(*(module for module in sys.modules if module.startswith('training')))"
+    probe = f"import sys, training.evaluate.{name}; print(*(one for one in sys.modules if one.startswith('training')))"
     loaded = subprocess.run([sys.executable, "-c", probe], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    shared = {"cli", "errors", "evaluate", "films", "metrics", "plots", name}
-    assert set(loaded.split()) <= {"training", *(f"training.{module}" for module in shared)}
+    shared = {"cli", "errors", "files", "evaluate", "evaluate.evaluate", f"evaluate.{name}", "data", "data.films"}
+    figures = {"figures", "figures.metrics", "figures.plots", "figures.tables"}
+    assert set(loaded.split()) <= {"training", *(f"training.{module}" for module in shared | figures)}
+
+
+def test_sub_packages_of_training_import_only_those_before_them() -> None:
+    order = re.findall(r"^    (\w+)  ", (ROOT / "training" / "__init__.py").read_text(encoding="utf-8"), re.MULTILINE)
+    assert sorted(order) == sorted(path.parent.name for path in (ROOT / "training").glob("*/__init__.py"))
+    for place, name in enumerate(order):
+        imported_from = {
+            module.split(".")[1]
+            for path in modules(f"training/{name}")
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+            if isinstance(node, ast.ImportFrom) and (module := node.module or "").startswith("training.")
+        }
+        assert imported_from <= {"cli", "errors", "files", *order[: place + 1]}, name
