@@ -94,7 +94,7 @@ compare: $(VENV)/.train ## Compare runs on the films they held out: make compare
 	  $(if $(OUT),--out $(OUT)) $(if $(JSON),--json $(JSON))
 
 .PHONY: resolution
-resolution: $(VENV)/.train ## Tell what resolution is worth, and costs: make resolution DATA=DIR FILMS=DIR RUNS="runs/a runs/b"
+resolution: $(VENV)/.train ## Measure what resolution is worth, and costs: make resolution DATA=DIR FILMS=DIR RUNS="runs/a runs/b"
 	@$(BIN)/python -m training.compare.resolution --data $(call required,DATA) --films $(call required,FILMS) \
 	  --runs $(call required,RUNS) $(if $(JSON),--json $(JSON)) $(if $(PLOT),--plot $(PLOT))
 
@@ -134,11 +134,11 @@ evaluate: $(VENV)/.train ## Score films with the shipped model: make evaluate DA
 	@$(BIN)/python -m training.evaluate.evaluate --data $(call required,DATA) --out $(or $(OUT),out/evaluation) --model-store $(MODEL_STORE)
 
 .PHONY: parity
-parity: $(VENV)/.train ## Tell how far the server's shortcuts move the answers: make parity DATA=DIR
+parity: $(VENV)/.train ## Measure how far the server's shortcuts move the results: make parity DATA=DIR
 	@$(BIN)/python -m training.evaluate.parity --data $(call required,DATA) --model-store $(MODEL_STORE)
 
 .PHONY: invariance
-invariance: $(VENV)/.train ## Tell how far bars, depth, brightness and polarity move the answers: make invariance DATA=DIR (FILMS=N, JSON=FILE)
+invariance: $(VENV)/.train ## Measure how far bars, depth, brightness and polarity move the results: make invariance DATA=DIR (FILMS=N, JSON=FILE)
 	@$(BIN)/python -m training.evaluate.invariance --data $(call required,DATA) --model-store $(MODEL_STORE) \
 	  $(if $(FILMS),--films $(FILMS)) $(if $(JSON),--json $(JSON))
 
@@ -152,12 +152,12 @@ official-test: $(VENV)/.train ## Score the shipped version on the official test 
 	@$(BIN)/python -m training.evaluate.official_test --data $(call required,DATA) --model-store $(MODEL_STORE)
 
 .PHONY: adults
-adults: $(VENV)/.train ## Tell what the model calls adults' films: make adults DATA=DIR with no_finding/ and pneumonia/
+adults: $(VENV)/.train ## Measure what the model calls adults' films: make adults DATA=DIR with no_finding/ and pneumonia/
 	@$(BIN)/python -m training.evaluate.adults --data $(call required,DATA) --model-store $(MODEL_STORE) \
 	  $(if $(JSON),--json $(JSON))
 
 .PHONY: presentation
-presentation: $(VENV)/.train ## Learn to tell negatives and turned films: make presentation DATA=DIR ADULTS=DIR MEASURE="DIR DIR"
+presentation: $(VENV)/.train ## Learn to recognise negatives and turned films: make presentation DATA=DIR ADULTS=DIR MEASURE="DIR DIR"
 	@OMP_NUM_THREADS=1 $(BIN)/python -m training.presentation.train --data $(call required,DATA) \
 	  $(if $(ADULTS),--adults $(ADULTS)) $(if $(MEASURE),--measure $(MEASURE))
 

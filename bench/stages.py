@@ -16,7 +16,7 @@ from bench.processes import together
 from handler.formats.registry import open_film
 from handler.imaging import INPUT_PX, decode
 from handler.pneumonia_handler import PneumoniaHandler
-from handler.shared_films import FilmTransport
+from handler.shared_films import TransportNames
 from proxy.http.form import read_film
 from proxy.torchserve.film_buffer import FilmBuffer
 from proxy.torchserve.transport import LONE_HEADER
@@ -67,7 +67,7 @@ def _measure(
     handler = PneumoniaHandler()
     request = context(model_store, lone=lone)
     handler.initialize(request)
-    handler.transport = FilmTransport(lone_header=LONE_HEADER)
+    handler.transport = TransportNames(lone_header=LONE_HEADER)
     forms = [body(film, "file") for film in films]
     pixels = [decode(film.data).pixels[None] for film in films]  # each (1, 224, 224)
     headers = {"content-type": content_type("file")}

@@ -115,7 +115,7 @@ def _peel(film: Pixels, block_px: int, tolerance: float | None) -> Bars:
 
 
 def _may_begin(rows: Pixels, to_block: int) -> bool:
-    """Tell whether a bar may begin at the edge or at the next block, by the widest tolerance: a quick look."""
+    """Return whether a bar may begin at the edge or at the next block, by the widest tolerance: a quick look."""
     widest = TOLERANCE * np.iinfo(rows.dtype).max
     return any(_spread(rows[start]) <= widest for start in {0, to_block} if start < len(rows))
 

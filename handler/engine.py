@@ -20,7 +20,7 @@ films change sides. They take no longer for it."""
 
 LOGITS = ("logits",)
 EXPLANATION = ("logits", "features", "activation_map")
-"""Outputs of the graph, by the names that `training.export` gives them."""
+"""Outputs of the graph, by the names that `training.learn.export` gives them."""
 
 _CONVOLUTIONS = ("Convolution", "GroupConvolution")
 _FLOAT32, _BFLOAT16 = "f32", "bf16"

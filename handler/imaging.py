@@ -234,7 +234,7 @@ def _squash_deep(pixels: Pixels) -> tuple[Levels, float]:
 def _without_stray_levels(pixels: Pixels) -> Pixels:
     """Return a deep film with levels far beyond its bulk cut off, which would spread to neighbours when it is squashed.
 
-    How far its bulk reaches is told by a sample of some ten thousand pixels.
+    How far its bulk reaches is estimated from a sample of some ten thousand pixels.
     """
     steps = [max(1, length // 128) for length in pixels.shape[:2]]
     window = find_window(pixels[:: steps[0], :: steps[1]].astype(np.float32))

@@ -97,7 +97,7 @@ def _resampling(side_px: int) -> Tensor:
 
 
 def load_net(weights: Path) -> PneumoniaNet:
-    """Return the network of a weights file that `training.export` wrote, in float32 and evaluation mode.
+    """Return the network of a weights file that `training.learn.export` wrote, in float32 and evaluation mode.
 
     Raises:
         OSError, SafetensorError, KeyError, ValueError, RuntimeError: it is missing, corrupt or of another model.

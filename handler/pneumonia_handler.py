@@ -22,7 +22,7 @@ from handler.formats.registry import SEND
 from handler.imaging import INPUT_PX, VERSION, Film, decode
 from handler.response import Response
 from handler.screening import Probabilities, probabilities, results
-from handler.shared_films import FilmTransport, SharedFilms
+from handler.shared_films import SharedFilms, TransportNames
 
 if TYPE_CHECKING:
     from handler.torch_engine import TorchEngine
@@ -43,7 +43,7 @@ class PneumoniaHandler:
     contract: ModelContract
     point: OperatingPoint
     engine: "Engine | TorchEngine"
-    transport: FilmTransport
+    transport: TransportNames
     shared_films: SharedFilms | None
 
     def initialize(self, context: Any) -> None:
@@ -74,7 +74,7 @@ class PneumoniaHandler:
         )
         for lone in (False, True):
             self.engine.logits(np.zeros((1, INPUT_PX, INPUT_PX), dtype=np.uint8), lone=lone)
-        self.transport = FilmTransport.from_environ(os.environ)
+        self.transport = TransportNames.from_environ(os.environ)
         self.shared_films = SharedFilms(Path(self.transport.memory)) if self.transport.memory else None
         gc.collect()
         gc.freeze()
@@ -175,7 +175,7 @@ def _engine(root: Path, gpu_id: int | None, *, lone_threads: int) -> "Engine | T
         device = usable_gpu(gpu_id)
         if device is not None:
             return TorchEngine(weights, device)
-        logger.warning("GPU %d is left alone: this build of torch has no CUDA", gpu_id)
+        logger.warning("GPU %d is not used: this build of torch has no CUDA", gpu_id)
     return Engine(root / "pneumonia.onnx", lone_threads=lone_threads)
 
 

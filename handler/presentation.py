@@ -3,7 +3,8 @@
 A small network scores how much a picture looks like an upright, positive chest film; 0 is where a film and any other
 picture are equally likely. It sees the picture in all sixteen presentations, and the highest scores decide. A film and
 its negative, or a film and the same turned, hence have the same sixteen scores in another order: no film can be called
-a positive together with its negative. `training.presentation` learns the weights and measures how often this is right.
+a positive together with its negative. `training.presentation.train` learns the weights and measures how often this is
+right.
 
 Weights are half floats and layers are rounded to whole numbers, so that every sum is exact in float64, in whatever
 order a processor adds: the same film is presented in the same way everywhere.
@@ -127,7 +128,7 @@ class Network:
 
 
 def recognise(film: npt.NDArray[np.uint8]) -> Presentation:
-    """Tell how a film is presented.
+    """Return how a film is presented.
 
     Args:
         film: (224, 224), its levels stretched from 0 to 255.
@@ -140,7 +141,7 @@ def recognise(film: npt.NDArray[np.uint8]) -> Presentation:
 
 
 def judge(scores: Scores, margins: Margins) -> Presentation:
-    """Tell from its sixteen scores how a film is presented."""
+    """Return how a film is presented, from its sixteen scores."""
     positive, negative = scores.max(axis=1)
     if max(positive, negative) < FILM:
         return Presentation(negative=None, recognised=False)

@@ -18,7 +18,7 @@ VARIABLE = "FILM_TRANSPORT"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FilmTransport:
+class TransportNames:
     """How the proxy sends films; without a proxy, all is None."""
 
     lone_header: str | None = None

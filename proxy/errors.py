@@ -97,7 +97,7 @@ class EncodingError(RequestError):
 
     @property
     def headers(self) -> dict[str, str]:
-        """Says what is read (RFC 9110, section 15.5.16)."""
+        """Say what is read (RFC 9110, section 15.5.16)."""
         return {"Accept-Encoding": "identity"}
 
 
@@ -127,7 +127,7 @@ class UnavailableError(RequestError):
 
     @property
     def headers(self) -> dict[str, str]:
-        """Says when to try again, in seconds (RFC 9110, section 10.2.3)."""
+        """Say when to try again, in seconds (RFC 9110, section 10.2.3)."""
         return {"Retry-After": str(self.retry_after_s)}
 
 

@@ -43,7 +43,7 @@ def frame(structure: Structure, pixels: Element) -> memoryview:
 def open_frame(data: memoryview, structure: Structure, layout: Layout) -> JpegSource | Jpeg2000Source | None:
     """Return the JPEG or JPEG 2000 that the pixels are, its structure checked; None where they are neither.
 
-    What they begin with says which, as files are met in which the transfer syntax tells of another.
+    What they begin with says which, as files are met in which the transfer syntax names another.
 
     Raises:
         FilmError: the JPEG or JPEG 2000 is not read, damaged, too costly or no film.

@@ -136,10 +136,10 @@ class JpegSource:
         return _scaled(self.data, len(found.components), min_px)
 
     def _check_scans(self) -> None:
-        """Raise ValueError where a 12-bit film's scans are damaged, which its own decoder does not tell.
+        """Raise ValueError where a 12-bit film's scans are damaged, which its own decoder does not report.
 
         The entropy coding is the same at 8 bits: said to be of 8, the film makes no picture, but is read to its end by
-        the decoder that tells.
+        the decoder that reports it.
         """
         altered = bytearray(self.data)
         altered[self.structure.frame_start] = _USUAL_BITS
@@ -201,7 +201,7 @@ def _check_length(found: Structure) -> None:
         DamagedFilm: a scan has too few bytes for its blocks.
     """
     if found.frame in {SOF_LOSSLESS, SOF_JPEG_LS}:
-        return  # their decoders, or the check afterwards, tell
+        return  # their decoders, or the check afterwards, report it
     least_bits = 2 if found.frame in {SOF_BASELINE, SOF_EXTENDED} else 1  # a level and an end of block, or one of both
     for scan in found.scans:
         blocks = sum(map(found.blocks, scan.components))

@@ -1,4 +1,4 @@
-"""Whether the code-blocks of a JPEG 2000 were decoded as they were written: nothing else in the format tells of damage.
+"""Whether the code-blocks of a JPEG 2000 were decoded as they were written: nothing else in the format shows damage.
 
 A block is coded arithmetically: decoded as it was written, it uses up its bytes. The decoder counts what is left where
 a file says that its writer ended the blocks predictably. Here, a copy says so of any file: the writers that were tried

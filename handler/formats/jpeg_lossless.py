@@ -1,4 +1,4 @@
-"""Whether a lossless JPEG was decoded whole: its decoder makes up what is missing and does not tell.
+"""Whether a lossless JPEG was decoded whole: its decoder makes up what is missing and does not report it.
 
 Predicted again from what was decoded, each sample says how many bits it was coded with. Their sum is the length of the
 scan, or the decoder did not read what the encoder wrote. Where bytes are missing, decoding may by chance use up as many

@@ -26,7 +26,7 @@ PEAK_BYTES = 300_000_000
 """The most that one film's decoding takes: its samples, a copy without alpha, and the file's pixel data anew."""
 MAX_INFLATE_S = 0.6
 """Of a core, to decompress the pixels: 20 MB of film take 0.4 s, but 20 MB of nothing but empty blocks, each with a
-code of its own, 1.8 s, which no header tells."""
+code of its own, 1.8 s, which no header shows."""
 # Nanoseconds, about 1.5 times what was measured for films, noise and flat pictures.
 _DECODED_BYTE_NS = 5.0
 _INTERLACED_BYTE_NS = 7.0

@@ -21,7 +21,7 @@ class ReferenceFilm:
     tolerance: float
 
     def check(self, answer: Reply) -> None:
-        """Compares an answer with what is expected.
+        """Compare an answer with what is expected.
 
         Raises:
             ProbeError: It is not a prediction, or too far off.
@@ -37,7 +37,7 @@ class ReferenceFilm:
 
 
 def load_reference_films(folder: Path) -> list[ReferenceFilm]:
-    """Reads one small film of each label, as `expected.json` names them.
+    """Read one small film of each label, as `expected.json` names them.
 
     Raises:
         SettingsError: The folder does not hold them.

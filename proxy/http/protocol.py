@@ -59,7 +59,7 @@ class HttpProtocol(HttpToolsProtocol):
     def _parse(self, data: memoryview) -> None:
         """Parse what arrived, and anew, without its offer, each request that offers another protocol.
 
-        llhttp takes what follows such a head for the other protocol, and cannot be told otherwise.
+        llhttp takes what follows such a head for the other protocol, and has no setting against it.
         """
         while True:
             try:
@@ -114,7 +114,7 @@ class HttpProtocol(HttpToolsProtocol):
             f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
         )
         self._refused = True
-        if self.cycle is not None:  # an earlier request of this connection: its answer could not be told from this one
+        if self.cycle is not None:  # an earlier request of this connection: its answer would be taken for this one
             self.cycle.disconnected = True
             self.cycle.message_event.set()
         self.transport.write(head.encode() + body)

@@ -16,7 +16,7 @@ KEEP_ALIVE_S = 75
 
 
 class Server(uvicorn.Server):
-    """Uvicorn's, which says when it listens, and leaves the signals alone: TorchServe must be stopped after it."""
+    """Uvicorn's, which says when it listens, and does not handle signals: TorchServe must be stopped after it."""
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         super().__init__(

@@ -193,7 +193,7 @@ class TorchServeClient:
 
 
 def _reply(status: int, content: bytes) -> Reply | RequestError | None:
-    """Tell results and the handler's refusals of a film from failures."""
+    """Sort results, the handler's refusals of a film, and failures."""
     if status == HTTPStatus.OK:
         return Reply(status, content)
     if status == HTTPStatus.TOO_EARLY:

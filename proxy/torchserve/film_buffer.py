@@ -56,7 +56,7 @@ class HeldFilm:
         """The bytes that it has of the allowance."""
 
     def hold(self, count: int) -> None:
-        """Takes from the allowance what a film of so many bytes needs.
+        """Take from the allowance what a film of so many bytes needs.
 
         Raises:
             SaturatedError: Too many bytes are held.
@@ -66,7 +66,7 @@ class HeldFilm:
             self.held = count
 
     def append(self, piece: bytes) -> None:
-        """Adds a piece. What does not fit its place is a fault of ours: the callers bound the size.
+        """Add a piece. What does not fit its place is a fault of ours: the callers bound the size.
 
         Raises:
             SaturatedError: Too many bytes are held.
@@ -80,7 +80,7 @@ class HeldFilm:
         self.size += len(piece)
 
     def wipe(self) -> None:
-        """Wipes its beginning: a worker that has yet to read it finds no film there, and spends no time on it."""
+        """Wipe its beginning: a worker that has yet to read it finds no film there, and spends no time on it."""
         count = min(self.size, WIPED_BYTES)
         self._map[self.start : self.start + count] = bytes(count)
 
@@ -116,21 +116,21 @@ class FilmBuffer:
         return None if self._file < 0 else f"/proc/{os.getpid()}/fd/{self._file}"
 
     def keep(self, content: bytes) -> HeldFilm:
-        """Lays a film into the memory for good, beside the allowance."""
+        """Lay a film into the memory for good, beside the allowance."""
         film = self._take(len(content))
         film.held = len(content)
         film.append(content)
         return film
 
     def close(self) -> None:
-        """Gives the memory back."""
+        """Give the memory back."""
         self._map.close()
         if self._file >= 0:
             os.close(self._file)
 
     @contextmanager
     def place(self, size: int) -> Iterator[HeldFilm]:
-        """Finds a place for a film of at most `size` bytes, before it is read.
+        """Find a place for a film of at most `size` bytes, before it is read.
 
         It counts as held by what has arrived, not by `size`: else a few clients that announce large films, or send
         without saying how much, and take their time, would shut out all others.
@@ -156,7 +156,7 @@ class FilmBuffer:
             self._return(film)
 
     def _return(self, film: HeldFilm) -> None:
-        """Gives a film's memory back to the system, where it may not be wanted again soon.
+        """Give a film's memory back to the system, where it may not be wanted again soon.
 
         What is kept for the next film is bounded so by what may be held, wherever places were.
         """
@@ -164,7 +164,7 @@ class FilmBuffer:
             self._map.madvise(mmap.MADV_REMOVE, film.start, film.end - film.start)
 
     def _take(self, size: int) -> HeldFilm:
-        """Takes the first gap: places low in the memory are used again and again, and the rest stays untouched."""
+        """Take the first gap: places low in the memory are used again and again, and the rest stays untouched."""
         size = -(-size // mmap.PAGESIZE) * mmap.PAGESIZE
         start = position = 0
         for film in self._films:

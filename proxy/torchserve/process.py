@@ -35,7 +35,7 @@ LEVELS = {"INFO": logging.INFO, "WARN": logging.WARNING, "ERROR": logging.ERROR,
 """By the first word of the lines that come through log4j2.xml."""
 
 STOP_TIMEOUT_S = 8.0
-"""A JVM told to end takes about four seconds (Netty's quiet period); twice that is a hang."""
+"""A JVM takes about four seconds to end (Netty's quiet period); twice that is a hang."""
 
 LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 """Loaded ahead: a child between fork and exec must not load libraries."""
@@ -45,21 +45,21 @@ PR_SET_PDEATHSIG = 1
 
 
 def read_properties(text: str) -> dict[str, str]:
-    """Reads the `key=value` lines of a Java properties file, without its escapes and continuations."""
+    """Read the `key=value` lines of a Java properties file, without its escapes and continuations."""
     lines = (line.strip() for line in text.splitlines())
     pairs = (line.split("=", 1) for line in lines if line and not line.startswith("#") and "=" in line)
     return {key.strip(): value.strip() for key, value in pairs}
 
 
 def escape_property(value: str) -> str:
-    r"""Writes a value so that Java, which reads ISO-8859-1 and backslash escapes, gets it back unchanged."""
+    r"""Write a value so that Java, which reads ISO-8859-1 and backslash escapes, gets it back unchanged."""
     units = value.encode("utf-16-be")
     codes = (int.from_bytes(units[i : i + 2], "big") for i in range(0, len(units), 2))
     return "".join(chr(code) if 0x20 <= code < 0x7F and code != 0x5C else f"\\u{code:04x}" for code in codes)  # noqa: PLR2004
 
 
 def write_config(settings: Settings, run_dir: RunDir) -> None:
-    """Writes the static settings of `config/config.properties` and the computed ones to the run folder."""
+    """Write the static settings of `config/config.properties` and the computed ones to the run folder."""
     computed = {
         "inference_address": f"http://127.0.0.1:{settings.inference_port}",
         "management_address": f"http://127.0.0.1:{settings.management_port}",
@@ -122,7 +122,7 @@ def environment(environ: Mapping[str, str], run_dir: RunDir) -> dict[str, str]:
 
 
 def die_with_parent() -> None:
-    """Asks the kernel to kill this process when its parent dies; runs in the child, before Java does.
+    """Ask the kernel to kill this process when its parent dies; runs in the child, before Java does.
 
     A supervisor that is killed cannot clean up. Without this the JVM would stay, hold the ports and serve on unwatched.
     Workers need no such thing: each ends when its connection to the JVM does, or, while it loads, after waiting half a
@@ -163,7 +163,7 @@ class TorchServe:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
-                # A group of its own: Ctrl-C in a terminal must reach the supervisor alone, which drains first; and the
+                # A group of its own: Ctrl-C in a terminal must reach only the supervisor, which drains first; and the
                 # whole group, workers included, can be killed at once.
                 start_new_session=True,
                 preexec_fn=die_with_parent,  # noqa: PLW1509  (started while the only other threads sit in waits)
@@ -188,11 +188,11 @@ class TorchServe:
         return "\n".join(self._tail)
 
     async def wait(self) -> int:
-        """Waits for the JVM's end and returns its exit status; negative is the signal that ended it."""
+        """Wait for the JVM's end and return its exit status; negative is the signal that ended it."""
         return await asyncio.to_thread(self._process.wait)
 
     async def stop(self) -> None:
-        """Ends the JVM and every worker: first by asking, after a bound by force."""
+        """End the JVM and every worker: first by asking, after a bound by force."""
         if self.alive:
             self._process.terminate()
             with suppress(TimeoutError):
@@ -204,7 +204,7 @@ class TorchServe:
         _reap(self.pid)
 
     def kill(self) -> None:
-        """Kills the JVM and its workers now."""
+        """Kill the JVM and its workers now."""
         with suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
 
@@ -221,7 +221,7 @@ class TorchServe:
 
 
 def check_archive(settings: Settings) -> None:
-    """Makes sure that there is something to serve.
+    """Make sure that there is something to serve.
 
     Raises:
         SettingsError: There is not; the message says how to get it.
@@ -231,7 +231,7 @@ def check_archive(settings: Settings) -> None:
 
 
 def _reap(group: int) -> None:
-    """Collects workers that the JVM left: as a container's first process, we inherit them."""
+    """Collect workers that the JVM left: as a container's first process, we inherit them."""
     with suppress(ChildProcessError):
         while os.waitpid(-group, os.WNOHANG) != (0, 0):
             pass

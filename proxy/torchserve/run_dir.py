@@ -1,6 +1,6 @@
 """The one folder that a running service writes to.
 
-It is made for its owner alone (TorchServe leaves its keys there), locked while the service lives, cleaned when a
+Only its owner can open it (TorchServe leaves its keys there), locked while the service lives, cleaned when a
 killed run left it behind, and removed at the end.
 """
 
@@ -32,7 +32,7 @@ class RunDir:
         self.logs = path / "logs"
 
     def empty(self) -> None:
-        """Removes what an earlier TorchServe left, so that neither old keys nor sockets mislead the next."""
+        """Remove what an earlier TorchServe left, so that neither old keys nor sockets mislead the next."""
         for entry in self.path.iterdir():
             if entry.name == LOCK_NAME:
                 continue
@@ -58,7 +58,7 @@ class RunDir:
 
 @contextmanager
 def claim(path: Path) -> Iterator[RunDir]:
-    """Makes, locks and at last removes the folder.
+    """Make, lock and at last remove the folder.
 
     Raises:
         SettingsError: Another run lives there, or it is not a folder of ours to use.
@@ -85,7 +85,7 @@ def _make(path: Path) -> None:
 
 
 def _check_ours(path: Path) -> None:
-    """Refuses what we could be tricked into (a link, another user's folder) or must not clean."""
+    """Refuse what we could be tricked into (a link, another user's folder) or must not clean."""
     facts = path.lstat()
     if not stat.S_ISDIR(facts.st_mode):
         raise SettingsError(f"RUN_DIR={str(path)!r} is not a folder")
@@ -96,7 +96,7 @@ def _check_ours(path: Path) -> None:
 
 
 def _lock(path: Path) -> int:
-    """Takes the lock; the kernel frees it when this process ends, however it ends."""
+    """Take the lock; the kernel frees it when this process ends, however it ends."""
     try:
         lock = os.open(path / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     except OSError as exc:

@@ -37,7 +37,7 @@ class FilmTransport(ABC):
 
     @abstractmethod
     def _names(self) -> dict[str, str]:
-        """Return the fields of `handler.shared_films.FilmTransport`."""
+        """Return the fields of `handler.shared_films.TransportNames`."""
 
     @abstractmethod
     def encode(self, films: Sequence[HeldFilm]) -> bytes | io.BytesIO:

@@ -27,7 +27,7 @@ def make_stub_store(folder: Path, handler: Path = Path(__file__).parent / "stub_
 
 
 def make_stub_reference(folder: Path) -> Path:
-    """Writes two "films" with what the stub answers to them."""
+    """Write two "films" with what the stub answers to them."""
     folder.mkdir()
     films = []
     for label, p_pneumonia in (("NORMAL", 0.1), ("PNEUMONIA", 0.9)):

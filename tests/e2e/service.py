@@ -97,7 +97,7 @@ class Service:
         return self.log.read_text(errors="replace")
 
     def start(self) -> None:
-        """Starts without waiting."""
+        """Start without waiting."""
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "proxy"], cwd=ROOT, env=self.environ, stdout=log, stderr=subprocess.STDOUT
@@ -114,7 +114,7 @@ class Service:
         return self.process
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
-        """Sends a signal and waits for the end."""
+        """Send a signal and waits for the end."""
         self.running.send_signal(number)
         return self.running.wait(STOP_TIMEOUT_S)
 
@@ -126,7 +126,7 @@ class Service:
         return requests.get(f"{self.url}/health", timeout=10).status_code == 200
 
     def manage(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
-        """Runs `python -m proxy.manage`."""
+        """Run `python -m proxy.manage`."""
         return subprocess.run(
             [sys.executable, "-m", "proxy.manage", *arguments],
             cwd=ROOT, env=self.environ, capture_output=True, text=True, timeout=150, check=False,
@@ -171,7 +171,7 @@ class Service:
         assert not left
 
     def clean_up(self) -> None:
-        """Ends what is left of it, whatever happened."""
+        """End what is left of it, whatever happened."""
         try:
             if self.process is not None and self.process.poll() is None:
                 try:

@@ -46,7 +46,7 @@ def test_negative_is_turned_into_its_positive(path: Path) -> None:
         (Image.Transpose.FLIP_TOP_BOTTOM, "upside down"),
     ],
 )
-def test_turned_film_is_told_and_left_as_it_lies(path: Path, way: Image.Transpose, turned: str) -> None:
+def test_turned_film_is_reported_and_left_as_it_lies(path: Path, way: Image.Transpose, turned: str) -> None:
     image = Image.open(path).convert("L").resize((224, 224))
     film = decoded(image.transpose(way))
     assert (film.facts.presentation.negative, film.facts.presentation.turned) == (False, turned)

@@ -17,7 +17,7 @@ import uvicorn
 from aiohttp import web
 from aiohttp.test_utils import TestServer, unused_port
 
-from handler.shared_films import FilmTransport, SharedFilms
+from handler.shared_films import SharedFilms, TransportNames
 from proxy.availability.admission import Admission
 from proxy.availability.prober import Prober
 from proxy.availability.readiness import Readiness
@@ -46,7 +46,7 @@ class Response(NamedTuple):
 class FakeTorchServe:
     """Answers like TorchServe's two APIs, and like the handler behind them; tests change how."""
 
-    def __init__(self, transport: FilmTransport) -> None:
+    def __init__(self, transport: TransportNames) -> None:
         self.transport = transport
         self.films: list[bytes] = []
         self.requests = 0
@@ -65,7 +65,7 @@ class FakeTorchServe:
         self.most_running = 0
 
     async def stop(self) -> None:
-        """Leaves its port; the fixture sets what does it."""
+        """Leave its port; the fixture sets what does it."""
         raise NotImplementedError
 
     def app(self) -> web.Application:
@@ -168,7 +168,7 @@ async def bench(
     """A proxy that shares its memory with the workers, and one that cannot."""
     transport = transport_for(buffer) if request.param else BodyTransport()
     transport.batch_films = min(transport.batch_films, 2)
-    torchserve = FakeTorchServe(FilmTransport.from_environ(transport.worker_environment))
+    torchserve = FakeTorchServe(TransportNames.from_environ(transport.worker_environment))
     async with TestServer(torchserve.app(), host="127.0.0.1") as upstream:
         assert upstream.port is not None
         torchserve.stop = upstream.close  # type: ignore[method-assign]
@@ -279,7 +279,7 @@ async def test_films_with_torchserve_are_few_and_the_rest_wait(bench: Bench) -> 
 
 
 async def crowd(bench: Bench) -> list[bytes]:
-    """Sends eight films at once, of which two are screened, four wait and two are refused; returns those answered."""
+    """Send eight films at once, of which two are screened, four wait and two are refused; returns those answered."""
     bench.torchserve.pause.clear()
     sent = {b"film %d" % i: asyncio.create_task(bench.predict(b"film %d" % i)) for i in range(8)}
     while bench.torchserve.running < 2 or sum(film.done() for film in sent.values()) < 2:
@@ -494,7 +494,7 @@ async def test_compressed_body_is_refused_saying_so(bench: Bench) -> None:
     assert answered["Accept-Encoding"] == "identity"
 
 
-async def test_request_without_a_body_is_told_what_it_lacks(bench: Bench) -> None:
+async def test_request_without_a_body_is_refused_with_what_it_lacks(bench: Bench) -> None:
     async with wire(bench) as connection:
         connection.writer.write(HEAD + b"\r\n")
         status, body, _ = await connection.reply()

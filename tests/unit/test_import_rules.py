@@ -69,8 +69,8 @@ def test_only_a_gpu_worker_imports_torch_s_network() -> None:
     with_torch = {path.name for path in modules("handler") if imported(path) & {"torch", "torchvision", "safetensors"}}
     assert with_torch == {"network.py", "torch_engine.py", "torchvision_operators.py"}
     probe = "import sys, handler.pneumonia_handler; print('torch' in sys.modules)"
-    told = subprocess.run([sys.executable, "-c", probe], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    assert told == "False\n"
+    result = subprocess.run([sys.executable, "-c", probe], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert result == "False\n"
 
 
 def test_contenders_with_the_service_s_engine_import_nothing_else_of_ours() -> None:

@@ -77,6 +77,6 @@ def test_negative_becomes_the_same_film(path: Path, width: int, height: int, bri
 @FEW
 @given(films, st.sampled_from(sorted(SYNTAXES)))
 def test_dicom_becomes_the_same_in_every_transfer_syntax(film: Image.Image, syntax: str) -> None:
-    told = decode(dicom(np.asarray(film), transfer_syntax=syntax))
-    assert difference(told, decode(png(film))) < 4.0
-    assert difference(told, decode(jpeg(film))) < 4.0
+    result = decode(dicom(np.asarray(film), transfer_syntax=syntax))
+    assert difference(result, decode(png(film))) < 4.0
+    assert difference(result, decode(jpeg(film))) < 4.0

@@ -30,8 +30,8 @@ def test_outputs_have_the_shapes_of_the_batch(engine: Engine, batch: int) -> Non
 def test_each_film_of_a_batch_is_scored_by_itself(engine: Engine) -> None:
     films = np.random.default_rng(0).integers(0, 256, size=(4, 224, 224), dtype=np.uint8)
     together = engine.logits(films)
-    alone = np.concatenate([engine.logits(film[None]) for film in films])
-    assert together == pytest.approx(alone, abs=1e-6)
+    single = np.concatenate([engine.logits(film[None]) for film in films])
+    assert together == pytest.approx(single, abs=1e-6)
 
 
 def test_served_precision_moves_the_shipped_model_little() -> None:

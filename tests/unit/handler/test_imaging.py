@@ -131,7 +131,7 @@ def test_film_of_any_depth_and_brightness_becomes_the_same(bits: int, brightness
     assert film.facts.bits == 16
 
 
-def test_window_is_told_in_the_files_levels() -> None:
+def test_window_is_reported_in_the_files_levels() -> None:
     film = decode(png_of_16_bits(np.asarray(LARGE).astype(np.uint16) * 16))
     assert 0 <= film.facts.window.low < 1200
     assert 2800 < film.facts.window.high <= 4080
@@ -147,7 +147,7 @@ def test_stray_pixels_do_not_darken_a_film(stray: int) -> None:
 
 @pytest.mark.parametrize("level", [0, 255])
 @pytest.mark.parametrize("save", [jpeg, png])
-def test_bars_are_trimmed_and_told(save: Callable[[Image.Image], bytes], level: int) -> None:
+def test_bars_are_trimmed_and_reported(save: Callable[[Image.Image], bytes], level: int) -> None:
     padded = Image.fromarray(np.pad(np.asarray(LARGE), ((40, 80), (0, 300)), constant_values=level))
     film = decode(save(padded))
     bars = film.facts.bars
@@ -248,7 +248,7 @@ def test_pixels_under_alpha_are_read(mode: str) -> None:
     assert difference(decode(png(image)), PLAIN) < 1.0
 
 
-def test_colour_is_told() -> None:
+def test_colour_is_reported() -> None:
     red = Image.merge("RGB", (GREY, Image.new("L", GREY.size, 20), Image.new("L", GREY.size, 20)))
     assert decode(png(red)).facts.colour > 30
     assert decode(png(red.convert("P", palette=Image.Palette.ADAPTIVE))).facts.colour > 30

@@ -19,7 +19,7 @@ from handler.formats.registry import SEND
 from handler.imaging import Film, decode
 from handler.network import PneumoniaNet
 from handler.pneumonia_handler import DEFER_AFTER_S, PneumoniaHandler
-from handler.shared_films import FilmTransport
+from handler.shared_films import TransportNames
 from handler.torch_engine import TorchEngine
 from tests.films import grey, jpeg, png
 from tests.models import NOTE, contract, write_model_store
@@ -82,8 +82,8 @@ def test_gpu_is_used_where_the_archive_and_torch_allow(
     handler = PneumoniaHandler()
     handler.initialize(context)
     assert type(handler.engine) is expected
-    (told,) = handle(handler, context, {"body": BRIGHT})
-    assert 0.0 <= told["p_pneumonia"] <= 1.0
+    (result,) = handle(handler, context, {"body": BRIGHT})
+    assert 0.0 <= result["p_pneumonia"] <= 1.0
 
 
 def handle(handler: PneumoniaHandler, context: Context, *rows: dict[str, Any]) -> list[dict[str, Any]]:
@@ -103,8 +103,8 @@ def test_film_is_answered_with_the_public_keys(handler: PneumoniaHandler, contex
 
 @pytest.mark.parametrize("key", ["body", "data", "file"])
 def test_film_is_taken_from_a_raw_body_and_from_a_form(handler: PneumoniaHandler, context: Context, key: str) -> None:
-    (told,) = handle(handler, context, {key: bytearray(BRIGHT)})
-    assert told["prediction"] == "PNEUMONIA"
+    (result,) = handle(handler, context, {key: bytearray(BRIGHT)})
+    assert result["prediction"] == "PNEUMONIA"
 
 
 def test_bad_items_get_their_own_answer_and_the_others_theirs(handler: PneumoniaHandler, context: Context) -> None:
@@ -117,10 +117,10 @@ def test_bad_items_get_their_own_answer_and_the_others_theirs(handler: Pneumonia
         {},
         {"body": {}},
     ]
-    told = handle(handler, context, *rows)
+    result = handle(handler, context, *rows)
     codes = ["unsupported_format", None, "missing_film", "damaged_film", None, "missing_film", "unsupported_format"]
-    assert [one["error"]["code"] if "error" in one else None for one in told] == codes
-    assert [told[1]["prediction"], told[4]["prediction"]] == ["PNEUMONIA", "NORMAL"]
+    assert [one["error"]["code"] if "error" in one else None for one in result] == codes
+    assert [result[1]["prediction"], result[4]["prediction"]] == ["PNEUMONIA", "NORMAL"]
     assert [context.statuses[i][0] for i in range(len(rows))] == [415, 200, 422, 422, 200, 422, 415]
     assert set(context.content_types.values()) == {"application/json"}
     assert sorted(context.content_types) == list(range(len(rows)))
@@ -141,10 +141,10 @@ def test_films_named_by_one_request_are_answered_a_line_each(shared: PneumoniaHa
     context.request_types[0] = "application/x-film-references"
     bright, dark, text = (0, len(BRIGHT)), (len(BRIGHT), len(DARK)), (len(BRIGHT) + len(DARK), 4)
     named = b"\n".join(b"%d %d" % place for place in (dark, text, bright, (0, 0)))
-    told, alone = shared.handle([{"body": bytearray(named)}, {"body": DARK}], context)
-    statuses, bodies = zip(*(line.split(b" ", 1) for line in told.splitlines()), strict=True)
+    result, single = shared.handle([{"body": bytearray(named)}, {"body": DARK}], context)
+    statuses, bodies = zip(*(line.split(b" ", 1) for line in result.splitlines()), strict=True)
     assert statuses == (b"200", b"415", b"200", b"422")
-    assert bodies[0] == alone
+    assert bodies[0] == single
     assert json.loads(bodies[2])["prediction"] == "PNEUMONIA"
     assert json.loads(bodies[1])["error"]["code"] == "unsupported_format"
     assert context.content_types == {0: "text/plain", 1: "application/json"}
@@ -156,7 +156,7 @@ def test_engine_is_given_more_threads_for_a_lone_request(
     handler: PneumoniaHandler, context: Context, lone_requests: set[int], *, lone: bool
 ) -> None:
     context.lone_requests = lone_requests
-    handler.transport = FilmTransport(lone_header="Lone")
+    handler.transport = TransportNames(lone_header="Lone")
     with mock.patch.object(handler.engine, "logits", wraps=handler.engine.logits) as logits:
         handle(handler, context, {"body": DARK}, {"body": BRIGHT})
     assert logits.call_args.kwargs == {"lone": lone}
@@ -191,10 +191,10 @@ def test_fault_while_decoding_one_film_is_its_own(
         return decode(data)
 
     monkeypatch.setattr("handler.pneumonia_handler.decode", fault)
-    failed, told = handle(handler, context, {"body": DARK}, {"body": BRIGHT})
+    failed, result = handle(handler, context, {"body": DARK}, {"body": BRIGHT})
     assert failed == {"error": {"code": "prediction_failed", "message": "the model failed on this film"}}
     assert context.statuses[0][0] == 500
-    assert told["prediction"] == "PNEUMONIA"
+    assert result["prediction"] == "PNEUMONIA"
 
 
 def test_refusal_keeps_nothing_of_the_film(handler: PneumoniaHandler) -> None:
@@ -215,22 +215,24 @@ def slow(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_films_behind_a_slow_one_in_the_same_request_are_deferred(shared: PneumoniaHandler, context: Context) -> None:
     context.request_types[0] = "application/x-film-references"
     named = b"0 %d\n%d %d" % (len(BRIGHT), len(BRIGHT), len(DARK))
-    (told,) = shared.handle([{"body": bytearray(named)}], context)
-    assert [line.split()[0] for line in told.splitlines()] == [b"200", b"425"]
+    (result,) = shared.handle([{"body": bytearray(named)}], context)
+    assert [line.split()[0] for line in result.splitlines()] == [b"200", b"425"]
 
 
 @pytest.mark.usefixtures("slow")
 def test_first_film_of_every_request_has_its_turn(shared: PneumoniaHandler, context: Context) -> None:
     context.request_types[1] = "application/x-film-references"
     named = b"0 %d\n%d %d" % (len(BRIGHT), len(BRIGHT), len(DARK))
-    alone, told = shared.handle([{"body": BRIGHT}, {"body": bytearray(named)}], context)
-    assert json.loads(alone)["prediction"] == "PNEUMONIA"
-    assert [line.split()[0] for line in told.splitlines()] == [b"200", b"425"]
+    single, result = shared.handle([{"body": BRIGHT}, {"body": bytearray(named)}], context)
+    assert json.loads(single)["prediction"] == "PNEUMONIA"
+    assert [line.split()[0] for line in result.splitlines()] == [b"200", b"425"]
 
 
 def test_error_has_exactly_code_and_message(handler: PneumoniaHandler, context: Context) -> None:
-    (told,) = handle(handler, context, {"body": b"text"})
-    assert told == {"error": {"code": "unsupported_format", "message": f"the file is not a film that is read: {SEND}"}}
+    (result,) = handle(handler, context, {"body": b"text"})
+    assert result == {
+        "error": {"code": "unsupported_format", "message": f"the file is not a film that is read: {SEND}"}
+    }
 
 
 def test_module_has_the_one_class_that_torchserve_looks_for() -> None:

@@ -87,9 +87,9 @@ def test_order_of_summation_does_not_matter(network: Network, film: Film) -> Non
 
 def test_threads_get_the_same_scores(network: Network) -> None:
     films = [np.random.default_rng(seed).integers(0, 256, (224, 224), dtype=np.uint8) for seed in range(16)]
-    alone = [network.scores(film) for film in films]
+    single = [network.scores(film) for film in films]
     with ThreadPoolExecutor(4) as pool:
-        assert np.array_equal(list(pool.map(network.scores, films)), alone)
+        assert np.array_equal(list(pool.map(network.scores, films)), single)
 
 
 def test_blocks_are_summed_without_overflow() -> None:
@@ -124,14 +124,14 @@ def test_upright_positive_is_left_without_a_word() -> None:
     assert presented.warnings() == []
 
 
-def test_negative_is_told() -> None:
+def test_negative_is_reported() -> None:
     presented = judge(scores(best=5.0, polarity=1), MARGINS)
     assert presented == Presentation(negative=True)
     assert "negative" in presented.warnings()[0]
 
 
 @pytest.mark.parametrize(("above", "negative"), [(POLARITY - 0.1, None), (POLARITY, True)])
-def test_polarity_is_told_from_its_margin_on(above: float, negative: bool | None) -> None:
+def test_polarity_is_recognised_from_its_margin_on(above: float, negative: bool | None) -> None:
     assert judge(scores(best=5.0, polarity=1, others=5.0 - above), MARGINS).negative is negative
 
 
@@ -156,7 +156,9 @@ def test_film_of_uncertain_polarity_is_not_called_another_picture() -> None:
     ("orientation", "turned", "margin"),
     [(UPSIDE_DOWN, "upside down", 1.0), (SIDE, "on its side", 2.0), (MIRRORED, "mirrored", 4.0)],
 )
-def test_orientation_is_told_from_its_margin_on(polarity: int, orientation: int, turned: Turned, margin: float) -> None:
+def test_orientation_is_recognised_from_its_margin_on(
+    polarity: int, orientation: int, turned: Turned, margin: float
+) -> None:
     given = scores(best=5.0, polarity=polarity, orientation=orientation)
     given[polarity, UPRIGHT] = 5.0 - margin
     presented = judge(given, MARGINS)

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from handler.errors import FailedFilm
-from handler.shared_films import FilmTransport, SharedFilms
+from handler.shared_films import SharedFilms, TransportNames
 
 
 @pytest.fixture
@@ -28,9 +28,9 @@ def test_line_that_names_no_film_is_an_error_of_its_own(films: SharedFilms, line
 
 
 def test_without_the_proxy_there_is_no_transport() -> None:
-    assert FilmTransport.from_environ({}) == FilmTransport()
+    assert TransportNames.from_environ({}) == TransportNames()
 
 
 def test_unknown_name_of_the_proxy_stops_the_worker() -> None:
     with pytest.raises(TypeError, match="other"):
-        FilmTransport.from_environ({"FILM_TRANSPORT": json.dumps({"other": "x"})})
+        TransportNames.from_environ({"FILM_TRANSPORT": json.dumps({"other": "x"})})

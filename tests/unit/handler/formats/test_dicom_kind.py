@@ -55,9 +55,9 @@ def test_chest_is_read(body_part: str) -> None:
     ],
 )
 def test_other_body_part_is_refused(body_part: str) -> None:
-    with pytest.raises(UnusableFilm, match="a body part that is not known as the chest") as told:
+    with pytest.raises(UnusableFilm, match="a body part that is not known as the chest") as result:
         warnings_of(body_part=body_part)
-    assert body_part not in str(told.value)
+    assert body_part not in str(result.value)
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_lateral_that_only_the_body_part_names_is_refused(body_part: str) -> Non
 
 @pytest.mark.parametrize("unknown", [None, "", "UNKNOWN", "OTHER", "N/A", "UNDEFINED"])
 @pytest.mark.parametrize(
-    ("names", "told"),
+    ("names", "result"),
     [
         (["modality"], "modality"),
         (["body_part"], "body part"),
@@ -103,8 +103,8 @@ def test_lateral_that_only_the_body_part_names_is_refused(body_part: str) -> Non
         (["modality", "body_part", "view"], "modality, body part and view position"),
     ],
 )
-def test_what_is_not_named_is_warned_of(names: list[str], told: str, unknown: str | None) -> None:
-    assert warnings_of(**dict.fromkeys(names, unknown)) == (f"Warning: the DICOM file does not name the {told}.",)
+def test_what_is_not_named_is_warned_of(names: list[str], result: str, unknown: str | None) -> None:
+    assert warnings_of(**dict.fromkeys(names, unknown)) == (f"Warning: the DICOM file does not name the {result}.",)
 
 
 @pytest.mark.parametrize("name", ["implicit", "explicit", "big endian"])
@@ -155,9 +155,9 @@ def test_no_value_of_the_file_is_repeated() -> None:
     named = {"modality": "JANE", "body_part": "DOE", "view": "ID4711"}
     texts = []
     for tag, value in named.items():
-        with pytest.raises(UnusableFilm) as told:
+        with pytest.raises(UnusableFilm) as result:
             warnings_of(**{tag: value}, **secrets)
-        texts.append(str(told.value))
+        texts.append(str(result.value))
         texts.extend(warnings_of(**{tag: None}, **secrets))
     assert not any(value in text for text in texts for value in (*secrets.values(), "JANE", "DOE"))
 

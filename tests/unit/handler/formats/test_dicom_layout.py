@@ -60,7 +60,7 @@ def test_luminance_is_taken_where_pixels_share_their_colours() -> None:
 
 
 @pytest.mark.parametrize(
-    ("tags", "told"),
+    ("tags", "result"),
     [
         ({"BitsAllocated": 32, "PixelData": bytes(4 * WIDTH * HEIGHT)}, "8 or 16 bits"),
         ({"BitsAllocated": 1, "PixelData": bytes(WIDTH * HEIGHT // 8)}, "8 or 16 bits"),
@@ -74,8 +74,8 @@ def test_luminance_is_taken_where_pixels_share_their_colours() -> None:
     ],
     ids=str,
 )
-def test_other_pixels_are_refused(tags: dict[str, Any], told: str) -> None:
-    with pytest.raises(UnsupportedFormat, match=told):
+def test_other_pixels_are_refused(tags: dict[str, Any], result: str) -> None:
+    with pytest.raises(UnsupportedFormat, match=result):
         dicom.open(dicom_of(FILM, **tags))
 
 
@@ -86,9 +86,9 @@ def test_file_without_a_size_is_damaged(tags: dict[str, Any]) -> None:
 
 
 def test_film_of_no_usable_size_is_refused_before_it_is_decoded() -> None:
-    with pytest.raises(UnusableFilm, match="too large") as told:
+    with pytest.raises(UnusableFilm, match="too large") as result:
         dicom.open(dicom_of(FILM, Rows=65_000, Columns=65_000))
-    assert f"{MAX_PIXELS:,}" in str(told.value)
+    assert f"{MAX_PIXELS:,}" in str(result.value)
     with pytest.raises(UnusableFilm, match="too small"):
         dicom.open(dicom_of(FILM[:50]))
 

@@ -63,7 +63,7 @@ def admission(torchserve: TorchServe) -> Admission:
 
 
 async def film(admission: Admission, buffer: FilmBuffer, size: int = 1) -> str:
-    """Goes through the admission; says what became of it."""
+    """Go through the admission; says what became of it."""
     with buffer.place(size) as film:
         film.append(b"x" * size)
         try:

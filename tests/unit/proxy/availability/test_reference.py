@@ -77,13 +77,13 @@ def test_answer_within_the_tolerance_passes(found: float) -> None:
 
 
 @pytest.mark.parametrize("found", [0.47, 0.53, float("nan")])
-def test_answer_too_far_off_is_told(found: float) -> None:
+def test_answer_too_far_off_is_reported(found: float) -> None:
     with pytest.raises(ProbeError, match=r"expected 0\.5"):
         film().check(Reply(200, json.dumps({"p_pneumonia": found}).encode()))
 
 
 @pytest.mark.parametrize("body", [b"", b"{}", b"[]", b'{"error": {}}', b'{"p_pneumonia": "x"}'])
-def test_answer_without_a_prediction_is_told(body: bytes) -> None:
+def test_answer_without_a_prediction_is_reported(body: bytes) -> None:
     with pytest.raises(ProbeError, match="415"):
         film().check(Reply(415, body))
 

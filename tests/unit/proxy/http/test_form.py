@@ -117,7 +117,7 @@ def test_declared_size_is_believed_up_to_the_limit() -> None:
         declared_size({"content-length": str(most + 1)}, LIMIT)
 
 
-def test_request_without_a_body_is_told_what_it_lacks() -> None:
+def test_request_without_a_body_is_refused_with_what_it_lacks() -> None:
     with pytest.raises(FormError, match=r"no body.*Content-Length or Transfer-Encoding: chunked") as caught:
         declared_size({"content-type": "multipart/form-data; boundary=edge"}, LIMIT)
     assert caught.value.code == "missing_file"

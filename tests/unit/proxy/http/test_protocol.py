@@ -19,18 +19,18 @@ async def refuse_unread(_scope: Scope, _receive: Receive, send: Send) -> None:
 
 
 async def tell(scope: Scope, receive: Receive, send: Send) -> None:
-    """Answers with the method, the target and the body."""
+    """Answer with the method, the target and the body."""
     target = scope["raw_path"] + (b"?" + scope["query_string"] if scope["query_string"] else b"")
-    told = [scope["method"].encode(), target, dict(scope["headers"]).get(b"x-name", b"-")]
+    result = [scope["method"].encode(), target, dict(scope["headers"]).get(b"x-name", b"-")]
     more = True
     while more:
         message = await receive()
         if message["type"] == "http.disconnect":
             return
-        told.append(message.get("body", b""))
+        result.append(message.get("body", b""))
         more = message.get("more_body", False)
     await asyncio.sleep(0.02)  # so that what follows the request is there before its answer
-    body = b" ".join([*told[:3], b"".join(told[3:])])
+    body = b" ".join([*result[:3], b"".join(result[3:])])
     length = str(len(body)).encode()
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", length)]})
     await send({"type": "http.response.body", "body": body})

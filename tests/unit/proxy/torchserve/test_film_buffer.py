@@ -96,7 +96,7 @@ def test_memory_beyond_all_addresses_is_a_bad_setting() -> None:
 
 
 def given_up(films: FilmBuffer, content: bytes, reason: BaseException) -> HeldFilm:
-    """Returns a film that had a place and got no answer, for this reason."""
+    """Return a film that had a place and got no answer, for this reason."""
     with suppress(type(reason)), films.place(len(content)) as film:
         film.append(content)
         raise reason

@@ -29,7 +29,7 @@ def test_body_carries_the_film_itself(buffer: FilmBuffer) -> None:
 
 def test_handler_knows_the_names_of_both_transports() -> None:
     for transport in (BodyTransport(), SharedMemoryTransport("/proc/1/fd/9")):
-        names = shared_films.FilmTransport.from_environ(transport.worker_environment)
+        names = shared_films.TransportNames.from_environ(transport.worker_environment)
         assert names.lone_header == "Lone"
     assert (names.content_type, names.memory) == (transport.content_type, "/proc/1/fd/9")
 
@@ -38,7 +38,7 @@ def test_handler_knows_the_names_of_both_transports() -> None:
 def test_handler_finds_the_films_that_a_request_names(buffer: FilmBuffer) -> None:
     transport = transport_for(buffer)
     assert isinstance(transport, SharedMemoryTransport)
-    names = shared_films.FilmTransport.from_environ(transport.worker_environment)
+    names = shared_films.TransportNames.from_environ(transport.worker_environment)
     with buffer.place(10) as first, buffer.place(5000) as second:
         first.append(b"first")
         second.append(b"second" * 700)

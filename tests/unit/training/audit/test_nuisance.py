@@ -38,12 +38,12 @@ def auc(films: DecodedFilms, seen: npt.NDArray[np.float64]) -> float:
     return roc_auc(films.labels, cross_fitted(films, seen))
 
 
-def test_a_mark_at_the_edge_is_told_by_the_border(films: DecodedFilms) -> None:
+def test_a_mark_at_the_edge_is_recognised_by_the_border(films: DecodedFilms) -> None:
     marked = painted(films, (slice(0, 20), slice(0, 40)))
     assert auc(marked, border(marked)) > 0.95
 
 
-def test_what_is_in_the_lungs_is_not_told_without_them(films: DecodedFilms) -> None:
+def test_what_is_in_the_lungs_is_not_recognised_without_them(films: DecodedFilms) -> None:
     ill = painted(films, (slice(80, 140), slice(80, 140)))
     for clue in (border, blanked):
         assert 0.2 < auc(ill, clue(ill)) < 0.8
@@ -66,7 +66,7 @@ def test_file_facts_are_those_of_the_files(films: DecodedFilms) -> None:
     assert result.tolist() == [size, 96, 80, 1.2, 0]
 
 
-def test_every_clue_is_told_with_its_interval(films: DecodedFilms, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_clue_is_reported_with_its_interval(films: DecodedFilms, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(nuisance, "ROUNDS", 20)
     rows = shown_without_lungs(films)
     assert [row["clue"] for row in rows] == list(CLUES)

@@ -16,7 +16,7 @@ def write_adults(folder: Path) -> Path:
     return folder
 
 
-def test_the_share_called_pneumonia_is_told_for_each_group(store: Path, tmp_path: Path) -> None:
+def test_the_share_called_pneumonia_is_reported_for_each_group(store: Path, tmp_path: Path) -> None:
     result = called(Shipped.load(store), find_adults(write_adults(tmp_path / "adults")))
     assert result["films"] == {"no_finding": 2, "pneumonia": 2}
     assert result["called_pneumonia"]["no_finding"]["balanced"]["value"] == 0.5

@@ -76,9 +76,9 @@ def test_rule_out_reaches_its_sensitivity_under_every_acquisition() -> None:
         point = evidence("rule_out", choice.thresholds["rule_out"], p, labels)
         assert point.sensitivity.low >= SENSITIVITY_LOW
         sensitivities.append(point.sensitivity.value)
-    alone = chosen(logits[:, :1], labels)
-    p = probabilities(logits[:, 1], alone.calibration)
-    assert evidence("rule_out", alone.thresholds["rule_out"], p, labels).sensitivity.low < SENSITIVITY_LOW
+    single = chosen(logits[:, :1], labels)
+    p = probabilities(logits[:, 1], single.calibration)
+    assert evidence("rule_out", single.thresholds["rule_out"], p, labels).sensitivity.low < SENSITIVITY_LOW
     assert sensitivities[1] == min(sensitivities)
 
 

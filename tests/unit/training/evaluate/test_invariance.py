@@ -11,7 +11,7 @@ from training.evaluate.evaluate import Shipped
 from training.evaluate.invariance import CHANGES, LIMIT, LOSSLESS_LIMIT, deep, invariance, main, measured, table
 
 
-def test_changes_are_told_as_a_distribution() -> None:
+def test_changes_are_reported_as_a_distribution() -> None:
     plain = np.full(200, 0.5)
     changed = plain + np.repeat([0.0, 0.015, 0.1], [190, 7, 3])
     changed[0] = np.nan

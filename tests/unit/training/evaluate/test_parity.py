@@ -57,7 +57,7 @@ def test_change_counts_films_that_change_sides() -> None:
     assert result.flipped == {"rule_out": 1, "balanced": 1}
 
 
-def test_sides_are_told_by_four_decimals() -> None:
+def test_sides_are_recognised_by_four_decimals() -> None:
     assert change(contract(), np.array([0.2]), np.array([0.19999])).flipped["rule_out"] == 0
 
 

@@ -102,7 +102,7 @@ def test_margins_let_only_so_many_films_be_called_turned() -> None:
     assert margins.on_its_side == 1.0
 
 
-def test_rate_is_told_with_its_interval() -> None:
+def test_rate_is_reported_with_its_interval() -> None:
     assert Rate(count=1, of=2).as_json() == pytest.approx(
         {"count": 1, "of": 2, "rate": 0.5, "low": 0.0945, "high": 0.9055}, abs=1e-4
     )

@@ -72,7 +72,7 @@ def test_report_and_small_plots_are_written(out: Path) -> None:
     assert all((out / name).stat().st_size < 60_000 for name in ("roc.png", "reliability.png"))
 
 
-def test_films_and_digests_are_told(out: Path, places: dict[str, Path]) -> None:
+def test_films_and_digests_are_reported(out: Path, places: dict[str, Path]) -> None:
     content = result(out, "report")
     learned, held_out = content["films"]["learned"], content["films"]["held_out"]
     assert learned["films"] + held_out["films"] == 80

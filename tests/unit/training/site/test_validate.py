@@ -117,7 +117,7 @@ def test_store_without_a_version_is_refused_before_anything_is_scored(
 
 
 @pytest.mark.usefixtures("data", "store")
-def test_missing_reference_films_are_told_before_anything_is_scored(
+def test_missing_reference_films_are_reported_before_anything_is_scored(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     with pytest.raises(DataError, match="reference: no such folder"):
@@ -133,7 +133,7 @@ def test_impossible_sensitivity_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_
 
 
 @pytest.mark.usefixtures("store")
-def test_mistake_is_told_in_one_line(
+def test_mistake_is_reported_in_one_line(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("sys.argv", arguments(tmp_path))

@@ -55,7 +55,7 @@ def test_a_ranking_that_is_worse_cannot_be_mended() -> None:
     assert "**the model ranks this site's films worse.**" in result.findings[0]
 
 
-def test_a_sensitivity_whose_interval_excludes_the_claim_is_told() -> None:
+def test_a_sensitivity_whose_interval_excludes_the_claim_is_reported() -> None:
     result = judged(measures(sensitivity=[0.6, 0.7]))
     assert "Sensitivity at `rule_out`, the default: 0.650 [0.600, 0.700]" in result.findings[1]
     assert "lower than claimed" in result.findings[1]
@@ -72,7 +72,7 @@ def test_recalibration_is_judged_by_the_interval_of_its_gain(gain: tuple[float, 
     assert (result.advice == RECALIBRATE) == (gain[0] > 0)
 
 
-def test_threshold_is_told_with_its_confidence_and_its_cross_fitted_rates() -> None:
+def test_threshold_is_reported_with_its_confidence_and_its_cross_fitted_rates() -> None:
     said = judged(measures()).findings[4]
     assert "p_pneumonia >= 0.1234 as shipped" in said
     assert "0.95 or more at 95 % confidence (the interval begins at 0.960, 200 films of PNEUMONIA of 200" in said
@@ -85,7 +85,7 @@ def test_few_patients_with_many_films_are_warned_of() -> None:
     assert "Counted by patients it would need 73" in said
 
 
-def test_too_few_films_are_told_with_what_they_show_and_what_is_needed() -> None:
+def test_too_few_films_are_reported_with_what_they_show_and_what_is_needed() -> None:
     result = judged(measures(), found=recommendation(films=20, patients=20, low=0.84))
     assert "none is recommended" in result.findings[4]
     assert "the best they show is 0.840" in result.findings[4]
