@@ -1,5 +1,6 @@
-"""Uvicorn's HTTP protocol, with five edges of ours."""
+"""Uvicorn's HTTP protocol, with six edges of ours."""
 
+import asyncio
 import math
 from contextlib import suppress
 from http import HTTPStatus
@@ -17,6 +18,12 @@ MAX_DISCARDED_BYTES = 200_000_000
 """Read and thrown away after a refusal, so that clients that send all before they listen get to the answer."""
 
 
+HEAD_TIMEOUT_S = 10.0
+"""From the connection, or the first byte of a further request, to the end of the request's head."""
+
+DISCARD_TIMEOUT_S = 60.0
+"""How long the rest of a refused body may take to arrive."""
+
 LINGER_S = 2.0
 """After a refusal the connection is read this long at most: closed at once, it would be reset under a client that still
 sends, before it sees why."""
@@ -26,7 +33,8 @@ class HttpProtocol(HttpToolsProtocol):
     """Differs from uvicorn's in what clients in the field need.
 
     - Malformed HTTP is answered in the shared JSON shape.
-    - A head without end is refused: the parser would collect it, ever more slowly, and let all others wait.
+    - A head without end, or one that takes long, is refused: the parser would collect it, ever more slowly, and let all
+      others wait. A connection over which no request comes is closed.
     - A refused body is not read without end.
     - An offer to change the protocol is ignored, and the request's body is read: Java's HttpClient and `curl --http2`
       offer HTTP/2 with their first request, film and all (RFC 9110, section 7.8).
@@ -39,6 +47,18 @@ class HttpProtocol(HttpToolsProtocol):
         self._head_bytes: float = 0
         """What has arrived of a head that is not complete."""
         self._refused = False
+        self._deadline: asyncio.TimerHandle | None = None
+        """Of a head that is not complete, or of a refused body."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin to wait for a request."""
+        super().connection_made(transport)
+        self._deadline = self.loop.call_later(HEAD_TIMEOUT_S, self._give_up_head)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the deadline."""
+        self._met_deadline()
+        super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         """Take what arrived."""
@@ -55,6 +75,8 @@ class HttpProtocol(HttpToolsProtocol):
         if self._head_bytes > MAX_HEAD_BYTES:
             message = f"the request's line and header fields are over the limit of {MAX_HEAD_BYTES} bytes"
             self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "header_too_large", message)
+        elif self._head_bytes > 0 and self._deadline is None:
+            self._deadline = self.loop.call_later(HEAD_TIMEOUT_S, self._give_up_head)
 
     def _parse(self, data: memoryview) -> None:
         """Parse what arrived, and anew, without its offer, each request that offers another protocol.
@@ -79,6 +101,7 @@ class HttpProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Begin a request, unless it is to be parsed anew."""
         self._head_bytes = -math.inf  # what follows is a body
+        self._met_deadline()
         if not self.parser.should_upgrade():
             super().on_headers_complete()
         elif self.parser.get_method() == b"CONNECT":
@@ -87,6 +110,7 @@ class HttpProtocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """End a request, unless it is to be parsed anew."""
         self._head_bytes = 0
+        self._met_deadline()
         if not self.parser.should_upgrade():
             super().on_message_complete()
 
@@ -101,6 +125,8 @@ class HttpProtocol(HttpToolsProtocol):
         """Take a piece of the request's body."""
         super().on_body(body)
         if self.cycle.response_complete:
+            if self._deadline is None:
+                self._deadline = self.loop.call_later(DISCARD_TIMEOUT_S, self.transport.close)
             self._discard(len(body))
 
     def send_400_response(self, msg: str) -> None:
@@ -114,6 +140,7 @@ class HttpProtocol(HttpToolsProtocol):
             f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
         )
         self._refused = True
+        self._met_deadline()
         if self.cycle is not None:  # an earlier request of this connection: its answer would be taken for this one
             self.cycle.disconnected = True
             self.cycle.message_event.set()
@@ -126,3 +153,15 @@ class HttpProtocol(HttpToolsProtocol):
         self._discarded_bytes += size
         if self._discarded_bytes > MAX_DISCARDED_BYTES:
             self.transport.close()
+
+    def _give_up_head(self) -> None:
+        if self._head_bytes > 0:
+            message = f"the request's line and header fields did not arrive within {HEAD_TIMEOUT_S:g} s"
+            self._refuse(HTTPStatus.REQUEST_TIMEOUT, "header_timeout", message)
+        else:
+            self.transport.close()
+
+    def _met_deadline(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None

@@ -230,3 +230,49 @@ async def test_body_is_no_head_however_it_is_cut(telling: Connection) -> None:
         await asyncio.sleep(0.02)
         writer.write(b"x" * 100_000)
         assert len(await answer(reader)) > 400_000
+
+
+async def test_head_that_takes_long_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "HEAD_TIMEOUT_S", 0.2)
+    async with connect(refuse_unread) as (reader, writer):
+        writer.write(b"GET / HTTP/1.1\r\nX-Slow: ")
+        head = await reader.readuntil(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 408 ")
+        assert json.loads(await reader.read())["error"]["code"] == "header_timeout"
+
+
+async def test_head_of_a_further_request_may_not_take_long_either(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "HEAD_TIMEOUT_S", 0.5)
+    async with connect(tell) as (reader, writer):
+        writer.write(b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n")
+        await answer(reader)
+        writer.write(b"GET /b HTTP/1.1\r\n")
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 408 ")
+
+
+async def test_connection_without_a_request_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "HEAD_TIMEOUT_S", 0.2)
+    async with connect(refuse_unread) as (reader, _):
+        assert await reader.read() == b""
+
+
+async def test_slow_body_is_no_slow_head(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "HEAD_TIMEOUT_S", 0.2)
+    async with connect(tell) as (reader, writer):
+        writer.write(b"POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nx")
+        await asyncio.sleep(0.4)
+        writer.write(b"y")
+        assert (await answer(reader)).endswith(b"xy")
+
+
+async def test_refused_body_that_takes_long_is_not_read_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "DISCARD_TIMEOUT_S", 0.2)
+    async with connect(refuse_unread) as (reader, writer):
+        writer.write(b"POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nx")
+        await reader.readuntil(b"\r\n\r\n")
+        with suppress(ConnectionError):
+            for _ in range(50):
+                writer.write(b"x")
+                await writer.drain()
+                await asyncio.sleep(0.02)
+        assert writer.transport.is_closing() or reader.at_eof()
