@@ -25,6 +25,7 @@ from proxy.availability.reference import ReferenceFilm, largest_film, load_refer
 from proxy.availability.supervisor import Supervisor
 from proxy.errors import SettingsError, StartError
 from proxy.http.app import create_app
+from proxy.http.metrics import access_log
 from proxy.http.request_id import add_request_id
 from proxy.http.server import Server, public_socket
 from proxy.settings import Settings
@@ -54,6 +55,8 @@ def main() -> int:
         format="%(asctime)s %(levelname)-7s %(request_id)s %(message)s", level=logging.INFO, handlers=[handler]
     )
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    access_log.addHandler(logging.StreamHandler(sys.stdout))  # whole lines of JSON
+    access_log.propagate = False
     _keep_memory()
     try:
         settings = Settings.from_environ(os.environ)
@@ -89,7 +92,7 @@ async def serve(settings: Settings, run_dir: RunDir, films: list[ReferenceFilm],
         timeout_s = min(PROBE_TIMEOUT_S, settings.predict_timeout_s)
         prober = Prober(client, films, readiness=readiness, buffer=buffer, timeout_s=timeout_s)
         supervisor = Supervisor(settings, run_dir, client, prober)
-        app = create_app(settings, admission=admission, buffer=buffer, readiness=readiness, prober=prober)
+        app = create_app(settings, client=client, buffer=buffer, prober=prober)
         server = Server(app, settings)
         stop = _on_signals(server, supervisor)
         gc.collect()

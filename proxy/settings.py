@@ -69,6 +69,8 @@ class Settings(BaseModel):
     """From starting TorchServe to its first right prediction."""
     drain_timeout_s: Seconds = 5
     """At the end, how long requests in flight may take to finish."""
+    access_log: bool = False
+    """Whether each request is logged, as a line of JSON on standard output."""
     model_store: Folder = ROOT / "model_store"
     reference: Folder = ROOT / "reference"
     run_dir: Folder

@@ -55,7 +55,8 @@ class Admission:
     def __init__(self, client: InferenceClient, *, workers: int, queue_limit: int, stall_s: float) -> None:
         self._client = client
         self._batch_films = client.transport.batch_films
-        self._slots = REQUESTS_PER_WORKER * workers
+        self.workers = workers
+        """That have the model loaded, as far as is known."""
         self._queue_limit = queue_limit
         self._stall_s = stall_s
         self._waiting: deque[_Ticket] = deque()
@@ -64,6 +65,20 @@ class Admission:
         self.last_answer = 0.0
         """When TorchServe last answered something, a refusal included; of the loop's clock."""
         self._closed: str | None = None
+
+    @property
+    def waiting(self) -> int:
+        """Films that wait for a place in TorchServe."""
+        return len(self._waiting)
+
+    @property
+    def in_torchserve(self) -> int:
+        """Films in TorchServe."""
+        return sum(len(tickets) for tickets in self._requests.values())
+
+    @property
+    def _slots(self) -> int:
+        return REQUESTS_PER_WORKER * self.workers
 
     def require_room(self) -> None:
         """Refuse a film, before it is read, that could not wait.
@@ -100,7 +115,7 @@ class Admission:
 
     def resize(self, workers: int) -> None:
         """Let in as many films as keep so many workers busy."""
-        self._slots = REQUESTS_PER_WORKER * workers
+        self.workers = workers
         self._send()
 
     def close(self, reason: str) -> None:
@@ -154,9 +169,8 @@ class Admission:
             if count and size > BATCH_BYTES:
                 return count
             count += 1
-        sent = sum(len(tickets) for tickets in self._requests.values())
         plenty = self._slots * self._batch_films // 2  # half of the most that may be there
-        return count if count == self._batch_films or sent < plenty else 0
+        return count if count == self._batch_films or self.in_torchserve < plenty else 0
 
     async def _request(self, tickets: list[_Ticket]) -> None:
         replies: Sequence[Reply | Exception | None]

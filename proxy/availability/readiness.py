@@ -1,6 +1,7 @@
 """The service's state, as clients see it; it opens and closes admission."""
 
 import logging
+from collections import Counter
 from collections.abc import Callable
 from enum import StrEnum
 
@@ -36,6 +37,8 @@ class Readiness:
         self.since = clock()
         self.last_success = 0.0
         """When a film was last screened; of the clock."""
+        self.changes = Counter[State]()
+        """How often each state was entered."""
         self._failing_since: float | None = None
         admission.close(self.reason)
 
@@ -89,6 +92,7 @@ class Readiness:
     def _change(self, state: State, reason: str) -> None:
         if state is not self.state:
             self.since = self._clock()
+            self.changes[state] += 1
             level = logging.INFO if state is State.READY else logging.WARNING
             logger.log(level, "service is %s%s", state, f": {reason}" if reason else "")
         self.state, self.reason = state, reason

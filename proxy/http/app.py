@@ -4,24 +4,30 @@ from http import HTTPStatus
 from typing import Any
 
 from fastapi import Request, Response
+from fastapi.responses import PlainTextResponse
 from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from proxy.availability.admission import Admission
 from proxy.availability.prober import Prober
-from proxy.availability.readiness import Readiness
 from proxy.errors import RequestError, error_body
 from proxy.http.form import DICOM_TYPE
+from proxy.http.metrics import Metrics, Observe
 from proxy.http.predict import Predict
 from proxy.http.request_id import RequestId
 from proxy.http.schemas import Error, FilmForm, Health, Prediction
 from proxy.settings import Settings
+from proxy.torchserve.client import TorchServeClient
 from proxy.torchserve.film_buffer import FilmBuffer
 
 DESCRIPTION = "Screens chest X-rays for pneumonia. High-recall screening model; not a medical device."
 
 JSON = "application/json"
+
+
+def _errors(descriptions: dict[HTTPStatus, str]) -> dict[int | str, dict[str, Any]]:
+    return {int(status): {"model": Error, "description": text} for status, text in descriptions.items()}
+
 
 PREDICT_ERRORS = {
     HTTPStatus.BAD_REQUEST: "The request is not HTTP.",
@@ -35,6 +41,8 @@ PREDICT_ERRORS = {
     HTTPStatus.SERVICE_UNAVAILABLE: "No prediction can be had now; `Retry-After` says when to try again, in seconds.",
 }
 
+NOT_READY = _errors({HTTPStatus.SERVICE_UNAVAILABLE: "It would not, and why."})
+
 FILM_BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
@@ -47,23 +55,35 @@ FILM_BODY: dict[str, Any] = {
 """Given by hand: the endpoint reads the form itself, so FastAPI cannot see it."""
 
 
-def create_app(
-    settings: Settings, *, admission: Admission, buffer: FilmBuffer, readiness: Readiness, prober: Prober
-) -> ASGIApp:
+def create_app(settings: Settings, *, client: TorchServeClient, buffer: FilmBuffer, prober: Prober) -> ASGIApp:
     """Build the application around a TorchServe that somebody else keeps.
 
     Films go past the framework: its routing, validation and responses cost more than all the rest of the proxy. It
     does what is not in the path of every film, and documents `POST /predict` by an endpoint that is never run.
     """
     app = FastAPIOffline(title="Pneumonia screening", description=DESCRIPTION, version="1.0.0", redirect_slashes=False)
+    readiness = prober.readiness
+    admission = readiness.admission
     predict = Predict(settings, admission=admission, buffer=buffer, readiness=readiness)
+    metrics = Metrics(admission=admission, buffer=buffer, readiness=readiness)
 
     @app.post("/predict", responses=_errors(PREDICT_ERRORS), response_model=Prediction, openapi_extra=FILM_BODY)
     def _predict() -> None:
         """Screen one film, sent as multipart/form-data in the field `file`, or as a body of type application/dicom."""
 
+    @app.get("/health/live")
+    def live() -> Health:
+        """Say that the process answers; whether TorchServe does is not asked."""
+        return Health(status="ok")
+
+    @app.get("/metrics", response_class=PlainTextResponse)
+    async def prometheus() -> Response:
+        """Return the metrics of the service and of its TorchServe, in Prometheus' text format."""
+        return Response(metrics.text() + await client.metrics.text(), media_type="text/plain; version=0.0.4")
+
+    @app.get("/health/ready", responses=NOT_READY)
     @app.head("/health", include_in_schema=False)
-    @app.get("/health", responses=_errors({HTTPStatus.SERVICE_UNAVAILABLE: "It would not, and why."}))
+    @app.get("/health", responses=NOT_READY)
     async def health() -> Health:
         """Say whether a prediction would succeed, having just made one."""
         if readiness.ready:
@@ -81,11 +101,7 @@ def create_app(
         films = scope["type"] == "http" and scope["path"] == "/predict" and scope["method"] == "POST"
         await (predict if films else app)(scope, receive, send)
 
-    return RequestId(route)
-
-
-def _errors(descriptions: dict[HTTPStatus, str]) -> dict[int | str, dict[str, Any]]:
-    return {int(status): {"model": Error, "description": text} for status, text in descriptions.items()}
+    return RequestId(Observe(route, metrics, log=settings.access_log))
 
 
 async def _request_error(_: Request, exc: Exception) -> Response:

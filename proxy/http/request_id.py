@@ -40,7 +40,12 @@ class RequestId:
         await self._app(scope, receive, send_with_id)
 
 
+def current_request_id() -> str:
+    """Return the id of the request that is being answered, "-" outside of requests."""
+    return _current.get()
+
+
 def add_request_id(record: logging.LogRecord) -> bool:
     """Give a log record the attribute `request_id`, "-" outside of requests; a filter for log handlers."""
-    record.request_id = _current.get()
+    record.request_id = current_request_id()
     return True

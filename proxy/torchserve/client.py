@@ -166,21 +166,38 @@ class ManagementClient(_Api):
         return answer
 
 
+class MetricsClient(_Api):
+    """Reads TorchServe's metrics."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings.metrics_port)
+
+    async def text(self) -> bytes:
+        """Return them in Prometheus' text format; nothing where TorchServe does not answer."""
+        try:
+            async with asyncio.timeout(MANAGEMENT_TIMEOUT_S):
+                status, content = await self._request("GET", "/metrics", {})
+        except (TimeoutError, aiohttp.ClientError):
+            return b""
+        return content if status == HTTPStatus.OK else b""
+
+
 class TorchServeClient:
-    """The clients of both APIs. Use as an asynchronous context manager."""
+    """The clients of its APIs. Use as an asynchronous context manager."""
 
     def __init__(self, settings: Settings, transport: FilmTransport) -> None:
         self.inference = InferenceClient(settings, transport)
         self.management = ManagementClient(settings, timeout_s=MANAGEMENT_TIMEOUT_S)
+        self.metrics = MetricsClient(settings)
 
     async def __aenter__(self) -> Self:
-        await self.inference.__aenter__()
-        await self.management.__aenter__()
+        for api in (self.inference, self.management, self.metrics):
+            await api.__aenter__()
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
-        await self.inference.__aexit__()
-        await self.management.__aexit__()
+        for api in (self.inference, self.management, self.metrics):
+            await api.__aexit__()
 
     def authorise(self, run_dir: RunDir) -> None:
         """Use the tokens that TorchServe made at its start.

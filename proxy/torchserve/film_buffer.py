@@ -115,6 +115,11 @@ class FilmBuffer:
         """Where another process of ours can open it, or None where none can."""
         return None if self._file < 0 else f"/proc/{os.getpid()}/fd/{self._file}"
 
+    @property
+    def held_bytes(self) -> int:
+        """The bytes of the allowance that are taken."""
+        return self._max_held_bytes - self._allowance.left
+
     def keep(self, content: bytes) -> HeldFilm:
         """Lay a film into the memory for good, beside the allowance."""
         film = self._take(len(content))

@@ -4,6 +4,7 @@ import asyncio
 import gzip
 import io
 import json
+import logging
 import re
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -32,6 +33,8 @@ from proxy.torchserve.run_dir import RunDir
 from proxy.torchserve.transport import BodyTransport, SharedMemoryTransport, transport_for
 
 pytestmark = pytest.mark.integration
+
+UPSTREAM_PORTS = ("inference_port", "management_port", "metrics_port")
 
 ANSWER = b'{"prediction": "PNEUMONIA",  "p_pneumonia": 0.9, "note": "as it came"}'
 FILM = ReferenceFilm(name="f", content=b"reference", p_pneumonia=0.9, tolerance=0.02)
@@ -73,6 +76,7 @@ class FakeTorchServe:
         app.router.add_post("/predictions/pneumonia", self.predict)
         app.router.add_get("/models/pneumonia", self.describe)
         app.router.add_put("/models/pneumonia", self.scale)
+        app.router.add_get("/metrics", self.metrics)
         return app
 
     async def predict(self, request: web.Request) -> web.StreamResponse:
@@ -103,6 +107,9 @@ class FakeTorchServe:
         assert request.headers["Authorization"] == "Bearer man"
         return web.json_response(self.description)
 
+    async def metrics(self, _request: web.Request) -> web.StreamResponse:
+        return web.Response(text="ts_queue_latency 1\n")
+
     async def scale(self, request: web.Request) -> web.StreamResponse:
         self.scaled.append(dict(request.query))
         return web.json_response({"status": "Processing worker updates..."}, status=202)
@@ -121,9 +128,7 @@ class Bench:
         self.admission = Admission(client.inference, workers=1, queue_limit=4, stall_s=patience_s)
         self.readiness = Readiness(self.admission, asyncio.get_running_loop().time)
         self.prober = Prober(client, [FILM], readiness=self.readiness, buffer=buffer, timeout_s=patience_s)
-        self.app = create_app(
-            settings, admission=self.admission, buffer=buffer, readiness=self.readiness, prober=self.prober
-        )
+        self.app = create_app(settings, client=client, buffer=buffer, prober=self.prober)
         self.url = f"http://127.0.0.1:{settings.port}"
         self.readiness.succeeded()
 
@@ -156,13 +161,20 @@ def patience_s() -> float:
     return 20
 
 
+@pytest.fixture
+def access_log() -> bool:
+    """Whether requests are logged; tests of it override it."""
+    return False
+
+
 @pytest.fixture(params=[True, False], ids=["shared", "travelling"])
-async def bench(
+async def bench(  # noqa: PLR0913  (each is what some test overrides)
     tmp_path: Path,
     buffer: FilmBuffer,
     *,
     upload_timeout_s: float,
     patience_s: float,
+    access_log: bool,
     request: pytest.FixtureRequest,
 ) -> AsyncIterator[Bench]:
     """A proxy that shares its memory with the workers, and one that cannot."""
@@ -175,10 +187,11 @@ async def bench(
         settings = Settings.from_environ(
             {
                 "MAX_FILM_BYTES": "3000000",
+                "ACCESS_LOG": str(access_log),
                 "UPLOAD_TIMEOUT_S": str(upload_timeout_s),
                 "PREDICT_TIMEOUT_S": str(patience_s),
             }
-        ).model_copy(update={"port": unused_port(), "inference_port": upstream.port, "management_port": upstream.port})
+        ).model_copy(update=dict.fromkeys(UPSTREAM_PORTS, upstream.port) | {"port": unused_port()})
         run_dir = RunDir(tmp_path)
         run_dir.keys.write_text(json.dumps({"inference": {"key": "inf"}, "management": {"key": "man"}}))
         async with TorchServeClient(settings, transport) as client:
@@ -651,3 +664,59 @@ async def test_strange_description_is_an_error(bench: Bench, description: object
     bench.torchserve.description = description
     with pytest.raises(ProxyError, match="describes"):
         await bench.client.management.ready_workers()
+
+
+async def samples(bench: Bench) -> dict[str, float]:
+    """Return the metrics by their names and labels."""
+    status, body, _ = await bench.send("GET", "/metrics")
+    assert status == 200
+    lines = [line.rsplit(" ", 1) for line in body.decode().splitlines() if not line.startswith("#")]
+    return {name: float(value) for name, value in lines}
+
+
+async def test_metrics_count_results_and_refusals(bench: Bench) -> None:
+    await bench.predict(b"film")
+    await bench.predict(b"film")
+    await bench.send("POST", "/predict", data=b"", headers={"Content-Type": "text/plain"})
+    found = await samples(bench)
+    assert found['screening_answers_total{status="200"}'] == 2
+    assert found['screening_answers_total{status="422"}'] == 1
+    assert found['screening_predictions_total{prediction="PNEUMONIA"}'] == 2
+    assert found['screening_p_pneumonia_bucket{le="0.9"}'] == 2
+    assert found["screening_seconds_count"] == 2
+    assert found["screening_ready"] == 1
+    assert found["screening_films_waiting"] == found["screening_held_bytes"] == 0
+    assert found['screening_state_changes_total{state="ready"}'] == 1
+    assert found["ts_queue_latency"] == 1
+
+
+async def test_metrics_say_when_it_is_not_ready(bench: Bench) -> None:
+    bench.readiness.failed("it died")
+    await bench.torchserve.stop()
+    assert (await samples(bench))["screening_ready"] == 0
+
+
+async def test_liveness_does_not_ask_torchserve(bench: Bench) -> None:
+    bench.readiness.failed("it died")
+    assert (await bench.send("GET", "/health/live")).status == 200
+    assert (await bench.send("GET", "/health/ready")).status == 503
+
+
+@pytest.mark.parametrize("access_log", [True])
+async def test_access_log_has_a_line_a_request(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "proxy.access"):
+        await bench.predict(headers={"X-Request-ID": "mine"})
+        await bench.send("GET", "/nowhere?secret=1")
+    lines = [json.loads(record.getMessage()) for record in caplog.records if record.name == "proxy.access"]
+    assert [(line["method"], line["path"], line["status"]) for line in lines] == [
+        ("POST", "/predict", 200),
+        ("GET", "/nowhere", 404),
+    ]
+    assert lines[0]["request_id"] == "mine"
+    assert set(lines[0]) == {"time", "request_id", "method", "path", "status", "ms"}
+
+
+async def test_requests_are_not_logged_unless_asked_for(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "proxy.access"):
+        await bench.predict()
+    assert not [record for record in caplog.records if record.name == "proxy.access"]
