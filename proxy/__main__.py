@@ -102,7 +102,7 @@ async def serve(settings: Settings, run_dir: RunDir, films: list[ReferenceFilm],
         try:
             await _first(keeper, supervisor.ready_once.wait(), stop.wait())
             if not stop.is_set():
-                await _open(settings, server, public, keeper, stop)
+                await _open(server, public, keeper, stop, readiness)
         finally:
             sweeper.cancel()
             keeper.cancel()
@@ -110,7 +110,7 @@ async def serve(settings: Settings, run_dir: RunDir, films: list[ReferenceFilm],
 
 
 async def _open(
-    settings: Settings, server: Server, public: socket.socket, keeper: asyncio.Task[None], stop: asyncio.Event
+    server: Server, public: socket.socket, keeper: asyncio.Task[None], stop: asyncio.Event, readiness: Readiness
 ) -> None:
     """Serve the public port until `stop`."""
     # What was made so far lives on: the collector need not look at it again.
@@ -119,8 +119,11 @@ async def _open(
     serving = asyncio.create_task(server.serve(sockets=[public]))
     try:
         await _first(serving, server.listening.wait())
-        _greet(settings)
+        _greet(server.settings)
         await _first(keeper, serving, stop.wait())
+        if stop.is_set():
+            readiness.stopping = True
+            await _first(keeper, asyncio.sleep(server.settings.lame_duck_s), server.forced.wait())
     finally:
         server.should_exit = True
         await serving
@@ -144,6 +147,7 @@ def _on_signals(server: Server, supervisor: Supervisor) -> asyncio.Event:
     def handle() -> None:
         if stop.is_set():
             server.force_exit = True
+            server.forced.set()
             supervisor.kill()
         stop.set()
 
@@ -182,7 +186,10 @@ def _check_free(settings: Settings) -> None:
 
 def _greet(settings: Settings) -> None:
     host = "localhost" if settings.host in {"0.0.0.0", "::"} else settings.host  # noqa: S104  (compared, not bound)
-    url = f"http://{f'[{host}]' if ':' in host else host}:{settings.port}"
+    scheme = "https" if settings.tls_certfile else "http"
+    url = f"{scheme}://{f'[{host}]' if ':' in host else host}:{settings.port}"
+    if settings.keys_file is None and settings.host not in {"127.0.0.1", "localhost", "::1"}:
+        logger.warning("HOST=%s without KEYS_FILE: whoever reaches the port can have films screened", settings.host)
     film = largest_film(settings.reference)
     sys.stdout.write(f"Ready: {url}  (documentation: {url}/docs)\n")
     if film is not None:

@@ -11,6 +11,8 @@ ProxyError
     ├── TooLargeError      413 over the size limit
     ├── EncodingError      415 the body is compressed
     ├── SlowUploadError    408 the body took too long to arrive
+    ├── UnauthorisedError  401 no key that is known
+    ├── RateLimitError     429 too many films; carries Retry-After
     ├── UpstreamError      502 TorchServe answered, but not with a prediction
     └── UnavailableError   503 no prediction can be had now; carries Retry-After
         └── SaturatedError     too many films are held or wait
@@ -106,6 +108,37 @@ class SlowUploadError(RequestError):
 
     status = HTTPStatus.REQUEST_TIMEOUT
     code = "upload_timeout"
+
+
+class UnauthorisedError(RequestError):
+    """The request has no key that is known."""
+
+    status = HTTPStatus.UNAUTHORIZED
+    code = "unauthorised"
+
+    def __init__(self) -> None:
+        super().__init__("send an API key: Authorization: Bearer KEY, or X-API-Key: KEY")
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Say how to authenticate (RFC 9110, section 11.6.1)."""
+        return {"WWW-Authenticate": "Bearer"}
+
+
+class RateLimitError(RequestError):
+    """The client has sent too many films."""
+
+    status = HTTPStatus.TOO_MANY_REQUESTS
+    code = "rate_limited"
+
+    def __init__(self, limit: str, *, retry_after_s: int) -> None:
+        super().__init__(f"over the rate limit of {limit}")
+        self.retry_after_s = retry_after_s
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Say when to try again, in seconds (RFC 9110, section 10.2.3)."""
+        return {"Retry-After": str(self.retry_after_s)}
 
 
 class UpstreamError(RequestError):

@@ -10,7 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from limits import RateLimitItem
+from limits import parse as parse_limit
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from proxy.errors import SettingsError
 
@@ -44,7 +46,7 @@ Folder = Annotated[Path, AfterValidator(Path.absolute)]
 class Settings(BaseModel):
     """How the service runs; the variables carry the same names in capitals."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", protected_namespaces=())
+    model_config = ConfigDict(frozen=True, extra="ignore", arbitrary_types_allowed=True, protected_namespaces=())
 
     host: str = "127.0.0.1"
     """Where the public port listens."""
@@ -69,6 +71,15 @@ class Settings(BaseModel):
     """From starting TorchServe to its first right prediction."""
     drain_timeout_s: Seconds = 5
     """At the end, how long requests in flight may take to finish."""
+    keys_file: Folder | None = None
+    """API keys (`python -m proxy.keys`); without it, whoever reaches the port may use the service."""
+    rate_limit: Annotated[RateLimitItem, BeforeValidator(parse_limit)] | None = None
+    """Films a client may send, such as `60/minute`; a client is a key, or an address where there are no keys."""
+    tls_certfile: Folder | None = None
+    tls_keyfile: Folder | None = None
+    """PEM files; with both, the public port speaks HTTPS only."""
+    lame_duck_s: float = Field(1.0, ge=0, le=3600)
+    """At the end, how long /health says that the service is stopping before connections are refused."""
     access_log: bool = False
     """Whether each request is logged, as a line of JSON on standard output."""
     model_store: Folder = ROOT / "model_store"
@@ -121,6 +132,12 @@ class Settings(BaseModel):
             same = [other for other, value in ports.items() if value == number and other != name]
             if same:
                 raise SettingsError(f"{name}={number} is also {same[0]}: every port must be its own")
+        if (self.tls_certfile is None) != (self.tls_keyfile is None):
+            raise SettingsError("TLS_CERTFILE and TLS_KEYFILE go together")
+        for name in ("tls_certfile", "tls_keyfile", "keys_file"):
+            path = getattr(self, name)
+            if path is not None and not path.is_file():
+                raise SettingsError(f"{name.upper()}={str(path)!r} is no file")
         if self.max_held_bytes < self.max_body_bytes:
             raise SettingsError(
                 f"MAX_HELD_BYTES={self.max_held_bytes} cannot hold one film of MAX_FILM_BYTES={self.max_film_bytes}"

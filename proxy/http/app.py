@@ -3,19 +3,21 @@
 from http import HTTPStatus
 from typing import Any
 
-from fastapi import Request, Response
+from fastapi import FastAPI, Request, Response
 from fastapi.responses import PlainTextResponse
 from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from proxy.availability.prober import Prober
-from proxy.errors import RequestError, error_body
+from proxy.errors import RequestError, UnavailableError, error_body
+from proxy.http.access import Access
 from proxy.http.form import DICOM_TYPE
 from proxy.http.metrics import Metrics, Observe
 from proxy.http.predict import Predict
 from proxy.http.request_id import RequestId
 from proxy.http.schemas import Error, FilmForm, Health, Prediction
+from proxy.keys import Keys
 from proxy.settings import Settings
 from proxy.torchserve.client import TorchServeClient
 from proxy.torchserve.film_buffer import FilmBuffer
@@ -31,10 +33,12 @@ def _errors(descriptions: dict[HTTPStatus, str]) -> dict[int | str, dict[str, An
 
 PREDICT_ERRORS = {
     HTTPStatus.BAD_REQUEST: "The request is not HTTP.",
+    HTTPStatus.UNAUTHORIZED: "There is no API key, or an unknown one; only where the service has keys.",
     HTTPStatus.REQUEST_TIMEOUT: "The film took too long to arrive.",
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "The film is over the size limit.",
     HTTPStatus.UNSUPPORTED_MEDIA_TYPE: "The file is no JPEG, PNG, JPEG 2000 or DICOM file, or the body is compressed.",
     HTTPStatus.UNPROCESSABLE_ENTITY: "There is no film in the body, or it cannot be read.",
+    HTTPStatus.TOO_MANY_REQUESTS: "The client is over its rate limit; `Retry-After` says when to try again.",
     HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE: "The header fields are over the size limit.",
     HTTPStatus.INTERNAL_SERVER_ERROR: "The service failed.",
     HTTPStatus.BAD_GATEWAY: "The model failed on this film.",
@@ -61,11 +65,33 @@ def create_app(settings: Settings, *, client: TorchServeClient, buffer: FilmBuff
     Films go past the framework: its routing, validation and responses cost more than all the rest of the proxy. It
     does what is not in the path of every film, and documents `POST /predict` by an endpoint that is never run.
     """
-    app = FastAPIOffline(title="Pneumonia screening", description=DESCRIPTION, version="1.0.0", redirect_slashes=False)
     readiness = prober.readiness
     admission = readiness.admission
-    predict = Predict(settings, admission=admission, buffer=buffer, readiness=readiness)
     metrics = Metrics(admission=admission, buffer=buffer, readiness=readiness)
+    predict = Predict(settings, admission=admission, buffer=buffer, readiness=readiness)
+    others = _framework(prober, metrics, client)
+
+    async def route(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"].endswith("/"):
+            scope = {**scope, "path": scope["path"].removesuffix("/")}  # served, not redirected to what Host says
+        if readiness.stopping:
+            send = _closing(send)
+        films = scope["type"] == "http" and scope["path"] == "/predict" and scope["method"] == "POST"
+        await (predict if films else others)(scope, receive, send)
+
+    app: ASGIApp = route
+    if settings.keys_file is not None or settings.rate_limit is not None:
+        keys = Keys(settings.keys_file) if settings.keys_file is not None else None
+        app = Access(app, keys=keys, rate_limit=settings.rate_limit)
+    return RequestId(Observe(app, metrics, log=settings.access_log))
+
+
+def _framework(prober: Prober, metrics: Metrics, client: TorchServeClient) -> FastAPI:
+    """Return the endpoints but for films, the documentation, and the answers to errors."""
+    app: FastAPI = FastAPIOffline(
+        title="Pneumonia screening", description=DESCRIPTION, version="1.0.0", redirect_slashes=False
+    )
+    readiness = prober.readiness
 
     @app.post("/predict", responses=_errors(PREDICT_ERRORS), response_model=Prediction, openapi_extra=FILM_BODY)
     def _predict() -> None:
@@ -76,32 +102,38 @@ def create_app(settings: Settings, *, client: TorchServeClient, buffer: FilmBuff
         """Say that the process answers; whether TorchServe does is not asked."""
         return Health(status="ok")
 
-    @app.get("/metrics", response_class=PlainTextResponse)
-    async def prometheus() -> Response:
-        """Return the metrics of the service and of its TorchServe, in Prometheus' text format."""
-        return Response(metrics.text() + await client.metrics.text(), media_type="text/plain; version=0.0.4")
-
     @app.get("/health/ready", responses=NOT_READY)
     @app.head("/health", include_in_schema=False)
     @app.get("/health", responses=NOT_READY)
     async def health() -> Health:
         """Say whether a prediction would succeed, having just made one."""
+        if readiness.stopping:
+            raise UnavailableError("the service is stopping", code="stopping")
         if readiness.ready:
             await prober.probe()
         readiness.require()
         return Health(status="ok")
 
+    @app.get("/metrics", response_class=PlainTextResponse)
+    async def prometheus() -> Response:
+        """Return the metrics of the service and of its TorchServe, in Prometheus' text format."""
+        return Response(metrics.text() + await client.metrics.text(), media_type="text/plain; version=0.0.4")
+
     app.add_exception_handler(RequestError, _request_error)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(Exception, _fault)
+    return app
 
-    async def route(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"].endswith("/"):
-            scope = {**scope, "path": scope["path"].removesuffix("/")}  # served, not redirected to what Host says
-        films = scope["type"] == "http" and scope["path"] == "/predict" and scope["method"] == "POST"
-        await (predict if films else app)(scope, receive, send)
 
-    return RequestId(Observe(route, metrics, log=settings.access_log))
+def _closing(send: Send) -> Send:
+    """Have answers close their connection, so that the client's next one goes elsewhere."""
+
+    async def send_and_close(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message["headers"] = [*message["headers"], (b"connection", b"close")]
+        await send(message)
+
+    return send_and_close
 
 
 async def _request_error(_: Request, exc: Exception) -> Response:

@@ -10,6 +10,7 @@ from starlette.types import Receive, Scope, Send
 from proxy.availability.admission import Admission
 from proxy.availability.readiness import Readiness
 from proxy.errors import RequestError, SlowUploadError, UpstreamError, error_body
+from proxy.http.answer import send_error, send_json
 from proxy.http.form import declared_size, read_film
 from proxy.settings import Settings
 from proxy.torchserve.client import Reply
@@ -33,26 +34,20 @@ class Predict:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        extra: dict[str, str] = {}
         try:
             reply = await self._screen(scope, receive)
         except RequestError as exc:
-            # The rest of a refused body is left unread, and the connection open: clients that listen while they send
-            # (curl) stop, others get to the answer because uvicorn reads on and throws away. Closing would reset the
-            # connection under the client before it sees why.
-            reply, extra = Reply(exc.status, error_body(exc.code, exc.message)), exc.headers
             if isinstance(exc, UpstreamError):
                 logger.error("%s", exc.message)  # noqa: TRY400  (where it was raised says nothing more)
+            await send_error(send, exc)
+            return
         except _ClientLeftError:
             reply = Reply(HTTPStatus.BAD_REQUEST, b"")
         except Exception:
             # A fault of ours: the traceback goes to the log, not to the client.
             logger.exception("a film could not be answered")
             reply = Reply(HTTPStatus.INTERNAL_SERVER_ERROR, error_body("internal_error", "the service failed"))
-        headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(reply.body))]
-        headers += [(name.lower().encode(), value.encode()) for name, value in extra.items()]
-        await send({"type": "http.response.start", "status": reply.status, "headers": headers})
-        await send({"type": "http.response.body", "body": reply.body})
+        await send_json(send, reply.status, reply.body)
 
     async def _screen(self, scope: Scope, receive: Receive) -> Reply:
         self._readiness.require()

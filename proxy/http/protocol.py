@@ -145,8 +145,9 @@ class HttpProtocol(HttpToolsProtocol):
             self.cycle.disconnected = True
             self.cycle.message_event.set()
         self.transport.write(head.encode() + body)
-        with suppress(OSError):  # it has left
-            self.transport.write_eof()
+        if self.transport.can_write_eof():  # TLS cannot
+            with suppress(OSError):  # it has left
+                self.transport.write_eof()
         self.loop.call_later(LINGER_S, self.transport.close)
 
     def _discard(self, size: int) -> None:

@@ -1,4 +1,4 @@
-"""A request id on every answer and log line, as plain ASGI: it stands in the path of every film."""
+"""A request id on every answer and log line, and security header fields, as plain ASGI in the path of every film."""
 
 import logging
 import re
@@ -9,6 +9,14 @@ from typing import Final
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 HEADER: Final = b"x-request-id"
+
+SECURITY: Final = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"cache-control", b"no-store"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"x-frame-options", b"DENY"),
+)
+"""Of every answer: no result is kept by a cache, guessed to be a page, or framed by one."""
 
 SANE = re.compile(rb"[A-Za-z0-9._:-]{1,64}")
 """Ids worth echoing: nothing that could break a log line or a header."""
@@ -34,7 +42,7 @@ class RequestId:
 
         async def send_with_id(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], (HEADER, request_id)]
+                message["headers"] = [*message["headers"], *SECURITY, (HEADER, request_id)]
             await send(message)
 
         await self._app(scope, receive, send_with_id)

@@ -30,10 +30,15 @@ class Server(uvicorn.Server):
                 server_header=False,
                 proxy_headers=False,  # nothing here asks for the client's address
                 timeout_keep_alive=KEEP_ALIVE_S,
+                ssl_certfile=settings.tls_certfile,
+                ssl_keyfile=settings.tls_keyfile,
                 timeout_graceful_shutdown=max(1, round(settings.drain_timeout_s)),
             )
         )
+        self.settings = settings
         self.listening = asyncio.Event()
+        self.forced = asyncio.Event()
+        """Set when the end is urgent."""
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start to listen."""

@@ -720,3 +720,16 @@ async def test_requests_are_not_logged_unless_asked_for(bench: Bench, caplog: py
     with caplog.at_level(logging.INFO, "proxy.access"):
         await bench.predict()
     assert not [record for record in caplog.records if record.name == "proxy.access"]
+
+
+async def test_service_that_stops_serves_on_and_sends_no_new_clients(bench: Bench) -> None:
+    bench.readiness.stopping = True
+    status, body, _ = await bench.send("GET", "/health")
+    assert (status, error(body)["code"]) == (503, "stopping")
+    status, _, headers = await bench.predict()
+    assert (status, headers["Connection"]) == (200, "close")
+
+
+async def test_answers_are_not_kept_or_guessed_at(bench: Bench) -> None:
+    _, _, headers = await bench.predict()
+    assert (headers["Cache-Control"], headers["X-Content-Type-Options"]) == ("no-store", "nosniff")

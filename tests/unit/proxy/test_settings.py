@@ -47,6 +47,8 @@ def test_relative_folders_are_made_absolute() -> None:
         ("PREDICT_TIMEOUT_S", "nan"),
         ("UPLOAD_TIMEOUT_S", "soon"),
         ("UPLOAD_TIMEOUT_S", "inf"),
+        ("ACCESS_LOG", "perhaps"),
+        ("RATE_LIMIT", "many"),
     ],
 )
 def test_bad_value_is_refused_by_name(name: str, value: str) -> None:
@@ -67,3 +69,14 @@ def test_memory_too_small_for_one_film_is_refused() -> None:
 def test_run_dir_too_long_for_sockets_is_refused() -> None:
     with pytest.raises(SettingsError, match="RUN_DIR"):
         Settings.from_environ({"RUN_DIR": "/" + "x" * 100})
+
+
+def test_certificate_wants_its_key() -> None:
+    with pytest.raises(SettingsError, match="go together"):
+        Settings.from_environ({"TLS_CERTFILE": __file__})
+
+
+@pytest.mark.parametrize("names", [("KEYS_FILE",), ("TLS_CERTFILE", "TLS_KEYFILE")])
+def test_missing_file_is_refused_by_name(names: tuple[str, ...]) -> None:
+    with pytest.raises(SettingsError, match=f"{names[0]}='/nowhere' is no file"):
+        Settings.from_environ(dict.fromkeys(names, "/nowhere"))

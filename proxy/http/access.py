@@ -1,0 +1,59 @@
+"""Who may use the service, and how much: API keys and a rate limit, both optional, as plain ASGI."""
+
+import math
+import time
+
+from limits import RateLimitItem
+from limits.storage import MemoryStorage
+from limits.strategies import MovingWindowRateLimiter
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from proxy.errors import RateLimitError, RequestError, UnauthorisedError
+from proxy.http.answer import send_error
+from proxy.keys import Keys
+
+OPEN = ("/health", "/health/live", "/health/ready")
+"""Paths that need no key: those who watch the service have none."""
+
+BEARER = b"bearer "
+
+
+class Access:
+    """Refuses requests without a key, and films beyond the rate limit of a key, or of an address without keys."""
+
+    def __init__(self, app: ASGIApp, *, keys: Keys | None, rate_limit: RateLimitItem | None) -> None:
+        self._app = app
+        self._keys = keys
+        self._rate_limit = rate_limit
+        self._limiter = MovingWindowRateLimiter(MemoryStorage())
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Run the application, or refuse."""
+        if scope["type"] == "http" and scope["path"] not in OPEN:
+            try:
+                self._spend(self._client(scope), scope)
+            except RequestError as exc:
+                await send_error(send, exc)
+                return
+        await self._app(scope, receive, send)
+
+    def _client(self, scope: Scope) -> str:
+        """Return whose rate limit counts: the key's name, or the address."""
+        if self._keys is None:
+            address = scope.get("client")
+            return str(address[0]) if address else ""
+        headers = dict(scope["headers"])
+        authorisation = headers.get(b"authorization", b"")
+        is_bearer = authorisation[: len(BEARER)].lower() == BEARER
+        key = authorisation[len(BEARER) :].strip() if is_bearer else headers.get(b"x-api-key", b"")
+        owner = self._keys.owner(key) if key else None
+        if owner is None:
+            raise UnauthorisedError
+        return owner
+
+    def _spend(self, client: str, scope: Scope) -> None:
+        if self._rate_limit is None or (scope["method"], scope["path"]) != ("POST", "/predict"):
+            return
+        if not self._limiter.hit(self._rate_limit, client):
+            reset_at = self._limiter.get_window_stats(self._rate_limit, client).reset_time
+            raise RateLimitError(str(self._rate_limit), retry_after_s=max(1, math.ceil(reset_at - time.time())))
