@@ -8,7 +8,8 @@ TORCH_INDEX_URL ?=
 TORCH := $(shell sed -n 's/^torch==/torch==/p' requirements/serve.txt)
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-# What is packed and served. A store that `make validate-site` wrote brings the answers of its own calibration.
+# What is packed and served, reference films with their expected results included: a store that `make validate-site`
+# wrote brings those of its own calibration.
 MODEL_STORE ?= model_store
 REFERENCE ?= $(firstword $(wildcard $(MODEL_STORE)/reference) reference)
 # What the workers run on: cpu or gpu. For a GPU the archive has the weights for torch too, and its own model-config.
@@ -17,6 +18,7 @@ ARTEFACTS := $(MODEL_STORE)/pneumonia.onnx $(MODEL_STORE)/contract.json \
   $(if $(filter gpu,$(DEVICE)),$(MODEL_STORE)/pneumonia.safetensors)
 MODEL_CONFIG := config/model-config$(if $(filter gpu,$(DEVICE)),-gpu).yaml
 PACKAGES := $(VENV)/.$(if $(filter gpu,$(DEVICE)),gpu,serve)
+PROOF := $(REFERENCE)/expected.json $(wildcard $(REFERENCE)/*-224.jpeg)
 HANDLER := $(wildcard handler/*.py handler/*/*.py handler/*.npz)
 ENTRY := handler/pneumonia_handler.py
 MAR := $(MODEL_STORE)/pneumonia.mar
@@ -47,14 +49,15 @@ help: ## List the targets
 
 .PHONY: serve
 serve: $(PACKAGES) $(MAR) ## Serve the model on port 7860 (HOST, PORT, WORKERS settable); Ctrl-C ends it
-	@MODEL_STORE=$(MODEL_STORE) REFERENCE=$(REFERENCE) $(if $(WORKERS),WORKERS=$(WORKERS)) exec $(BIN)/python -m proxy
+	@MODEL_STORE=$(MODEL_STORE) $(if $(WORKERS),WORKERS=$(WORKERS)) exec $(BIN)/python -m proxy
 
 .PHONY: archive
 archive: $(MAR) ## Rebuild MODEL_STORE/pneumonia.mar when weights, contract, handler or config changed
 
 # The handler is a package: the archiver flattens files, but takes a folder's contents as they are.
-$(MAR): $(ARTEFACTS) $(HANDLER) $(MODEL_CONFIG) requirements/handler.txt build/.archive-$(DEVICE) | $(PACKAGES)
+$(MAR): $(ARTEFACTS) $(PROOF) $(HANDLER) $(MODEL_CONFIG) requirements/handler.txt build/.archive-$(DEVICE) | $(PACKAGES)
 	@rm -rf build/archive && mkdir -p build/archive && cp --parents $(filter-out $(ENTRY),$(HANDLER)) build/archive/
+	@mkdir -p build/archive/reference && cp $(PROOF) build/archive/reference/
 	$(BIN)/torch-model-archiver --force --model-name pneumonia --version $(MODEL_VERSION) \
 	  --handler $(ENTRY) --requirements-file requirements/handler.txt \
 	  --config-file $(MODEL_CONFIG) --export-path $(MODEL_STORE) \
@@ -67,6 +70,19 @@ build/.archive-$(DEVICE):
 .PHONY: scale
 scale: $(VENV)/.serve ## Set the number of workers of the running service: make scale WORKERS=3
 	@$(BIN)/python -m proxy.manage scale --workers $(or $(WORKERS),$(error say how many: make scale WORKERS=3))
+
+.PHONY: deploy
+deploy: $(VENV)/.serve $(if $(MAR_FILE),,$(MAR)) ## Put a version in service without stopping: make deploy [MAR_FILE=FILE] [CANARY=10]
+	@$(BIN)/python -m proxy.manage deploy $(or $(MAR_FILE),$(MAR)) $(if $(CANARY),--canary $(CANARY))
+
+.PHONY: promote abandon rollback status versions
+promote: $(VENV)/.serve ## Put the candidate of `make deploy CANARY=` in service
+abandon: $(VENV)/.serve ## End the candidate
+rollback: $(VENV)/.serve ## Abandon the candidate, or go back to the version that was in service before
+status: $(VENV)/.serve ## Print what is in service, and how it is
+versions: $(VENV)/.serve ## Print the versions in service, of the candidate, and before
+promote abandon rollback status versions:
+	@$(BIN)/python -m proxy.manage $@
 
 .PHONY: token
 token: $(VENV)/.serve ## Print the running service's token for TorchServe's inference API

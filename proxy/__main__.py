@@ -7,7 +7,6 @@ setting, 1 where TorchServe does not come up.
 """
 
 import asyncio
-import gc
 import logging
 import os
 import signal
@@ -18,33 +17,19 @@ from typing import Any
 
 import uvloop
 
-from proxy.availability.admission import Admission
-from proxy.availability.prober import Prober
-from proxy.availability.readiness import Readiness
-from proxy.availability.reference import ReferenceFilm, largest_film, load_reference_films
-from proxy.availability.supervisor import Supervisor
+from proxy.availability.archive import Archive
+from proxy.availability.release import Releases
+from proxy.control import Control
 from proxy.errors import SettingsError, StartError
 from proxy.http.app import create_app
 from proxy.http.metrics import access_log
 from proxy.http.request_id import add_request_id
 from proxy.http.server import Server, public_socket
-from proxy.settings import Settings
-from proxy.torchserve.client import TorchServeClient
+from proxy.settings import ROOT, Settings
 from proxy.torchserve.film_buffer import FilmBuffer
-from proxy.torchserve.process import LIBC, check_archive
-from proxy.torchserve.run_dir import RunDir, claim
-from proxy.torchserve.transport import transport_for
+from proxy.torchserve.run_dir import claim
 
 logger = logging.getLogger("proxy")
-
-PROBE_TIMEOUT_S = 1.5
-"""A health check is to be answered within two seconds, whatever the state."""
-
-KEPT_BYTES = 2**25
-"""Memory that is kept for the next film; as much as glibc lets be."""
-
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
-"""From <malloc.h>."""
 
 
 def main() -> int:
@@ -57,15 +42,13 @@ def main() -> int:
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
     access_log.addHandler(logging.StreamHandler(sys.stdout))  # whole lines of JSON
     access_log.propagate = False
-    _keep_memory()
     try:
         settings = Settings.from_environ(os.environ)
-        check_archive(settings)
-        films = load_reference_films(settings.reference)
-        with claim(settings.run_dir) as run_dir, public_socket(settings) as public:
+        archive = Archive.read(settings.archive)
+        with claim(settings.run_dir), public_socket(settings) as public:
             _check_free(settings)
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-                runner.run(serve(settings, run_dir, films, public))
+                runner.run(serve(settings, archive, public))
     except SettingsError as exc:
         return _fail(exc, 2)
     except StartError as exc:
@@ -73,7 +56,7 @@ def main() -> int:
     return 0
 
 
-async def serve(settings: Settings, run_dir: RunDir, films: list[ReferenceFilm], public: socket.socket) -> None:
+async def serve(settings: Settings, archive: Archive, public: socket.socket) -> None:
     """Serve until SIGTERM, SIGINT or SIGHUP, then finish what is in flight and stop TorchServe.
 
     Raises:
@@ -81,49 +64,38 @@ async def serve(settings: Settings, run_dir: RunDir, films: list[ReferenceFilm],
         StartError: TorchServe did not come up.
     """
     buffer = FilmBuffer(settings.max_held_bytes)
-    async with TorchServeClient(settings, transport_for(buffer)) as client:
-        admission = Admission(
-            client.inference,
-            workers=settings.workers,
-            queue_limit=settings.queue_limit,
-            stall_s=settings.predict_timeout_s,
-        )
-        readiness = Readiness(admission, asyncio.get_running_loop().time)
-        timeout_s = min(PROBE_TIMEOUT_S, settings.predict_timeout_s)
-        prober = Prober(client, films, readiness=readiness, buffer=buffer, timeout_s=timeout_s)
-        supervisor = Supervisor(settings, run_dir, client, prober)
-        app = create_app(settings, client=client, buffer=buffer, prober=prober)
-        server = Server(app, settings)
-        stop = _on_signals(server, supervisor)
-        gc.collect()
-        gc.freeze()
-        keeper = asyncio.create_task(supervisor.run())
-        sweeper = asyncio.create_task(admission.watch())
-        try:
-            await _first(keeper, supervisor.ready_once.wait(), stop.wait())
-            if not stop.is_set():
-                await _open(server, public, keeper, stop, readiness)
-        finally:
-            sweeper.cancel()
-            keeper.cancel()
-            await asyncio.gather(keeper, sweeper, return_exceptions=True)
+    releases = Releases(settings, buffer)
+    control = Control(releases)
+    first = await releases.begin(archive)
+    server = Server(create_app(settings, releases=releases, buffer=buffer), settings)
+    stop = _on_signals(server, releases)
+    running = asyncio.create_task(releases.run())
+    watching = asyncio.create_task(releases.watch_disk())
+    listening = await control.listen(settings.run_dir)
+    try:
+        await _first(running, first.supervisor.ready_once.wait(), stop.wait())
+        if not stop.is_set():
+            await _open(server, public, running, stop, releases)
+    finally:
+        listening.close()
+        watching.cancel()
+        running.cancel()
+        await control.close()
+        await releases.stop()
 
 
 async def _open(
-    server: Server, public: socket.socket, keeper: asyncio.Task[None], stop: asyncio.Event, readiness: Readiness
+    server: Server, public: socket.socket, running: asyncio.Task[None], stop: asyncio.Event, releases: Releases
 ) -> None:
     """Serve the public port until `stop`."""
-    # What was made so far lives on: the collector need not look at it again.
-    gc.collect()
-    gc.freeze()
     serving = asyncio.create_task(server.serve(sockets=[public]))
     try:
         await _first(serving, server.listening.wait())
         _greet(server.settings)
-        await _first(keeper, serving, stop.wait())
+        await _first(running, serving, stop.wait())
         if stop.is_set():
-            readiness.stopping = True
-            await _first(keeper, asyncio.sleep(server.settings.lame_duck_s), server.forced.wait())
+            releases.stopping = True
+            await _first(running, asyncio.sleep(server.settings.lame_duck_s), server.forced.wait())
     finally:
         server.should_exit = True
         await serving
@@ -140,7 +112,7 @@ async def _first(*awaitables: asyncio.Task[None] | Coroutine[Any, Any, object]) 
         task.result()
 
 
-def _on_signals(server: Server, supervisor: Supervisor) -> asyncio.Event:
+def _on_signals(server: Server, releases: Releases) -> asyncio.Event:
     """Have the first signal ask for an orderly end, any further one for a quick end; neither leaves anything behind."""
     stop = asyncio.Event()
 
@@ -148,7 +120,7 @@ def _on_signals(server: Server, supervisor: Supervisor) -> asyncio.Event:
         if stop.is_set():
             server.force_exit = True
             server.forced.set()
-            supervisor.kill()
+            releases.kill()
         stop.set()
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -156,17 +128,6 @@ def _on_signals(server: Server, supervisor: Supervisor) -> asyncio.Event:
             continue  # started by nohup: meant to outlive its terminal
         asyncio.get_running_loop().add_signal_handler(number, handle)
     return stop
-
-
-def _keep_memory() -> None:
-    """Have glibc keep what a film took for the next film.
-
-    Left to itself it mostly gives the read buffers, each of a film's size, back to the system and asks for them anew,
-    page by page: a third of the proxy's time.
-    """
-    if LIBC is not None and hasattr(LIBC, "mallopt"):
-        LIBC.mallopt(M_MMAP_THRESHOLD, KEPT_BYTES)
-        LIBC.mallopt(M_TRIM_THRESHOLD, KEPT_BYTES)
 
 
 def _check_free(settings: Settings) -> None:
@@ -190,10 +151,10 @@ def _greet(settings: Settings) -> None:
     url = f"{scheme}://{f'[{host}]' if ':' in host else host}:{settings.port}"
     if settings.keys_file is None and settings.host not in {"127.0.0.1", "localhost", "::1"}:
         logger.warning("HOST=%s without KEYS_FILE: whoever reaches the port can have films screened", settings.host)
-    film = largest_film(settings.reference)
+    films = sorted((ROOT / "reference").glob("*.jpeg"), key=lambda film: film.stat().st_size)
     sys.stdout.write(f"Ready: {url}  (documentation: {url}/docs)\n")
-    if film is not None:
-        shown = os.path.relpath(film)
+    if films:  # the largest: real films are large
+        shown = os.path.relpath(films[-1])
         sys.stdout.write(f"Try:   curl -F file=@{shown} {url}/predict\n")
     sys.stdout.flush()
 

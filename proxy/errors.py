@@ -2,8 +2,10 @@
 
 ProxyError
 ├── SettingsError          a bad setting, a taken port, a missing file: exit code 2
+│   └── ArchiveError          an archive that is missing, broken, or none of this service
 ├── StartError             TorchServe did not come up: exit code 1
-├── ManagementError        TorchServe's management API could not do what was asked
+├── ManagementError        TorchServe's management API, or the service, could not do what was asked
+├── DeployError            a version could not be put in service; the one that was stays
 ├── ProbeError             a reference film was not screened as it should be
 │   └── WrongResultError       it was, with another result
 └── RequestError           becomes an HTTP answer in the shared JSON shape
@@ -15,7 +17,8 @@ ProxyError
     ├── RateLimitError     429 too many films; carries Retry-After
     ├── UpstreamError      502 TorchServe answered, but not with a prediction
     └── UnavailableError   503 no prediction can be had now; carries Retry-After
-        └── SaturatedError     too many films are held or wait
+        ├── SaturatedError     too many films are held or wait
+        └── WorkerDiedError    the worker that had the film died
 """
 
 import json
@@ -30,12 +33,20 @@ class SettingsError(ProxyError):
     """A setting, or what it points to, cannot be used; the message names both in one line."""
 
 
+class ArchiveError(SettingsError):
+    """A model archive is missing, broken, or none of this service."""
+
+
+class DeployError(ProxyError):
+    """A version could not be put in service; the one that was stays."""
+
+
 class StartError(ProxyError):
     """TorchServe did not come up; the message says why in one line."""
 
 
 class ManagementError(ProxyError):
-    """TorchServe's management API could not do what was asked."""
+    """TorchServe's management API, or the service, could not do what was asked."""
 
 
 class ProbeError(ProxyError):
@@ -162,6 +173,13 @@ class UnavailableError(RequestError):
     def headers(self) -> dict[str, str]:
         """Say when to try again, in seconds (RFC 9110, section 10.2.3)."""
         return {"Retry-After": str(self.retry_after_s)}
+
+
+class WorkerDiedError(UnavailableError):
+    """The worker that had the film died: of the film, or of something else."""
+
+    def __init__(self) -> None:
+        super().__init__("the worker that had the film died")
 
 
 class SaturatedError(UnavailableError):

@@ -1,11 +1,17 @@
-"""Talk to the running TorchServe's management API.
+"""Manage the running service.
 
-    python -m proxy.manage token [--management]     prints the bearer token of the inference or management API
+    python -m proxy.manage status                   what is in service, and how it is
     python -m proxy.manage scale --workers N        changes the number of workers and waits until they are ready
+    python -m proxy.manage deploy MAR [--canary P]  brings up a version beside the one in service; it takes over when
+                                                    it is ready, or, with --canary, screens P percent of the films
+    python -m proxy.manage promote | abandon        puts the candidate in service, or ends it
+    python -m proxy.manage rollback                 abandons the candidate, or else goes back to the version before
+    python -m proxy.manage versions                 what is in service, a candidate, and was in service before
+    python -m proxy.manage token [--management]     prints the bearer token of TorchServe's inference or management API
     python -m proxy.manage models                   prints TorchServe's description of the model
 
-It finds the service by the same environment variables as `python -m proxy` (PORT or RUN_DIR, MANAGEMENT_PORT).
-A scaling lasts until TorchServe is started anew, which goes back to WORKERS.
+It finds the service by the same environment variables as `python -m proxy` (PORT or RUN_DIR). A scaling lasts until
+TorchServe is started anew, which goes back to WORKERS.
 """
 
 import argparse
@@ -13,31 +19,25 @@ import asyncio
 import json
 import os
 import sys
-import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+from proxy.control import MAX_WORKERS, SOCKET
 from proxy.errors import ManagementError, ProxyError
 from proxy.settings import Settings
-from proxy.torchserve.client import ManagementClient
-from proxy.torchserve.run_dir import RunDir
-
-REQUEST_TIMEOUT_S = 10.0
-SCALE_TIMEOUT_S = 120.0
-POLL_S = 0.2
+from proxy.torchserve.run_dir import CURRENT, RunDir
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return its exit status."""
     parsed = _parser().parse_args(arguments)
     try:
-        settings = Settings.from_environ(os.environ)
-        run_dir = RunDir(settings.run_dir)
+        run_dir = Settings.from_environ(os.environ).run_dir
         if parsed.command == "token":
-            output = run_dir.token("management" if parsed.management else "inference")
+            output = RunDir(run_dir / CURRENT).token("management" if parsed.management else "inference")
         else:
-            workers = parsed.workers if parsed.command == "scale" else None
-            output = json.dumps(asyncio.run(_manage(settings, run_dir, workers)), indent=2)
+            output = json.dumps(asyncio.run(ask(run_dir, _request(parsed))), indent=2)
     except ProxyError as exc:
         sys.stderr.write(f"error: {exc}\n")
         return 2
@@ -45,43 +45,71 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-async def _manage(settings: Settings, run_dir: RunDir, workers: int | None) -> Any:
-    """Scale if a number is given; return TorchServe's description of the model."""
-    async with ManagementClient(settings, timeout_s=REQUEST_TIMEOUT_S) as client:
-        client.authorise(run_dir.token("management"))
-        if workers is not None:
-            await _scale(client, workers)
-        return await client.describe()
-
-
-async def _scale(client: ManagementClient, workers: int) -> None:
-    """Change the number of workers; return when so many are ready.
+async def ask(run_dir: Path, request: dict[str, Any]) -> Any:
+    """Send a command to the service; return its result, and print its steps to stderr.
 
     Raises:
-        ManagementError: TorchServe refuses, or the workers do not come up in time.
+        ManagementError: The service does not run, or could not do it.
     """
-    await client.scale(workers)
-    deadline = time.monotonic() + SCALE_TIMEOUT_S
-    while (states := await client.worker_states()) != ["READY"] * workers:
-        if time.monotonic() > deadline:
-            raise ManagementError(f"after {SCALE_TIMEOUT_S:g} s the workers are still {states}")
-        await asyncio.sleep(POLL_S)
+    try:
+        reader, writer = await asyncio.open_unix_connection(run_dir / SOCKET)
+    except OSError as exc:
+        raise ManagementError(f"no service can be reached in {run_dir}: is the service running?") from exc
+    try:
+        writer.write(json.dumps(request).encode() + b"\n")
+        while line := await reader.readline():
+            answer = json.loads(line)
+            if "result" in answer:
+                return answer["result"]
+            if "error" in answer:
+                raise ManagementError(answer["error"])
+            sys.stderr.write(f"{answer['step']}\n")
+    finally:
+        writer.close()
+    raise ManagementError("the service ended before it answered")
+
+
+def _request(parsed: argparse.Namespace) -> dict[str, Any]:
+    request: dict[str, Any] = {"command": parsed.command}
+    if parsed.command == "scale":
+        request["workers"] = parsed.workers
+    if parsed.command == "deploy":
+        request["archive"] = str(parsed.archive.absolute())
+        request["share"] = 1.0 if parsed.canary is None else parsed.canary / 100
+    return request
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m proxy.manage", description="Manages the running TorchServe.")
+    parser = argparse.ArgumentParser(prog="python -m proxy.manage", description="Manage the running service.")
     commands = parser.add_subparsers(dest="command", required=True)
     token = commands.add_parser("token", help="print the bearer token of the inference API")
     token.add_argument("--management", action="store_true", help="the management API's instead")
     scale = commands.add_parser("scale", help="change the number of workers and wait for them")
     scale.add_argument("--workers", type=_workers, required=True, metavar="N")
-    commands.add_parser("models", help="print TorchServe's description of the model")
+    deploy = commands.add_parser("deploy", help="bring up a version beside the one in service")
+    deploy.add_argument("archive", type=Path, metavar="MAR")
+    deploy.add_argument("--canary", type=_percent, metavar="P", help="percent of the films that it screens at first")
+    for name, text in {
+        "promote": "put the candidate in service",
+        "abandon": "end the candidate",
+        "rollback": "abandon the candidate, or go back to the version before",
+        "status": "print what is in service, and how it is",
+        "versions": "print the versions",
+        "models": "print TorchServe's description of the model",
+    }.items():
+        commands.add_parser(name, help=text)
     return parser
 
 
 def _workers(text: str) -> int:
-    if not (text.isascii() and text.isdecimal() and 1 <= int(text) <= 256):  # noqa: PLR2004  (the bound of WORKERS)
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 to 256")
+    if not (text.isascii() and text.isdecimal() and 1 <= int(text) <= MAX_WORKERS):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 to {MAX_WORKERS}")
+    return int(text)
+
+
+def _percent(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and 0 <= int(text) <= 99):  # noqa: PLR2004
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 to 99")
     return int(text)
 
 

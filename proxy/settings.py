@@ -83,7 +83,6 @@ class Settings(BaseModel):
     access_log: bool = False
     """Whether each request is logged, as a line of JSON on standard output."""
     model_store: Folder = ROOT / "model_store"
-    reference: Folder = ROOT / "reference"
     run_dir: Folder
     """Holds all that a running service writes; made at the start, removed at the end."""
 
@@ -142,7 +141,7 @@ class Settings(BaseModel):
             raise SettingsError(
                 f"MAX_HELD_BYTES={self.max_held_bytes} cannot hold one film of MAX_FILM_BYTES={self.max_film_bytes}"
             )
-        longest = self.run_dir / "tmp" / ".ts.sock.65535"
+        longest = self.run_dir / "9999" / "tmp" / ".ts.sock.65535"
         if len(os.fsencode(longest)) > LONGEST_SOCKET_PATH:
             raise SettingsError(
                 f"RUN_DIR={str(self.run_dir)!r} is too long for the workers' Unix sockets: "

@@ -1,9 +1,10 @@
-"""Whether, and how many, films are let in; the recovery of the service.
+"""Whether, and how many, films are let in, and by which version they are screened; the recovery of the service.
 
 admission   how many films wait and are in TorchServe, and for how long
 readiness   the state: loading, ready or unavailable; closes and opens admission
 prober      screens reference films to find out whether predictions succeed
-reference   the reference films and their expected results
+archive     a model archive: its version, its reference films with their expected results
+release     a version of the model with all of this; brings up another one beside it, and has it take over
 supervisor  starts TorchServe, has it probed, starts it anew
 
 A film: `Admission.screen` queues it, hands it to `InferenceClient.screen` with others, and returns its reply.

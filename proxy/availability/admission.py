@@ -16,7 +16,7 @@ from heapq import merge
 from itertools import islice
 from operator import attrgetter
 
-from proxy.errors import SaturatedError, UnavailableError
+from proxy.errors import SaturatedError, UnavailableError, UpstreamError, WorkerDiedError
 from proxy.torchserve.client import InferenceClient, Reply
 from proxy.torchserve.film_buffer import HeldFilm
 
@@ -37,12 +37,14 @@ BATCH_BYTES = 4_000_000
 class _Ticket:
     """A film that was let in."""
 
-    __slots__ = ("arrival", "film", "reply")
+    __slots__ = ("arrival", "film", "reply", "suspect")
 
     def __init__(self, film: HeldFilm, loop: asyncio.AbstractEventLoop) -> None:
         self.film = film
         self.arrival = loop.time()
         self.reply: asyncio.Future[Reply] = loop.create_future()
+        self.suspect = False
+        """Whether a worker died that had it: it is tried once more, in a request of its own."""
 
 
 class Admission:
@@ -50,6 +52,8 @@ class Admission:
 
     A film is given up when TorchServe has answered nothing at all for `stall_s` since the film's arrival. As long as
     answers come, films wait longer than that rather than being refused: a slow machine serves late, a dead one says so.
+
+    A film whose worker died is tried once more, in a request of its own. A film that ended two is refused for good.
     """
 
     def __init__(self, client: InferenceClient, *, workers: int, queue_limit: int, stall_s: float) -> None:
@@ -65,6 +69,8 @@ class Admission:
         self.last_answer = 0.0
         """When TorchServe last answered something, a refusal included; of the loop's clock."""
         self._closed: str | None = None
+        self.alarm = asyncio.Event()
+        """Set when a worker died, so that nobody waits for the next look at them."""
 
     @property
     def waiting(self) -> int:
@@ -165,6 +171,8 @@ class Admission:
         """Return how many waiting films go in the next request; 0 while others may still join them."""
         count = size = 0
         for ticket in islice(self._waiting, self._batch_films):
+            if ticket.suspect:
+                return count or 1
             size += ticket.film.size
             if count and size > BATCH_BYTES:
                 return count
@@ -179,20 +187,28 @@ class Admission:
             self.answered()
         except Exception as exc:
             replies = [exc] * len(tickets)
-        deferred = []
+        again = []
         for ticket, reply in zip(tickets, replies, strict=True):
             if ticket.reply.done():
                 continue
             if reply is None:
-                deferred.append(ticket)
+                again.append(ticket)
+            elif isinstance(reply, WorkerDiedError):
+                self.alarm.set()
+                if ticket.suspect:
+                    ticket.reply.set_exception(UpstreamError("two workers died of this film: it is not tried again"))
+                ticket.suspect = True
+                again.append(ticket)
             elif isinstance(reply, Reply):
                 ticket.reply.set_result(reply)
             else:
                 ticket.reply.set_exception(reply)
-        if deferred:
+        if again:
             # By arrival, not simply to the head, where younger ones of another request would go ahead of them: the
             # oldest that waits is the first of the next request, which is never deferred for others in it.
-            self._waiting = deque(merge(deferred, self._waiting, key=attrgetter("arrival")))
+            self._waiting = deque(
+                merge((one for one in again if not one.reply.done()), self._waiting, key=attrgetter("arrival"))
+            )
 
     def _done(self, request: asyncio.Task[None]) -> None:
         del self._requests[request]

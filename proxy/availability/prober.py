@@ -4,8 +4,8 @@ import asyncio
 import itertools
 from collections.abc import Sequence
 
+from proxy.availability.archive import ReferenceFilm
 from proxy.availability.readiness import Readiness
-from proxy.availability.reference import ReferenceFilm
 from proxy.errors import ProbeError, ProxyError
 from proxy.torchserve.client import Reply, TorchServeClient
 from proxy.torchserve.film_buffer import FilmBuffer, HeldFilm
@@ -26,6 +26,7 @@ class Prober:
         buffer: FilmBuffer,
         timeout_s: float,
     ) -> None:
+        self._buffer = buffer
         self._films = [(film, buffer.keep(film.content)) for film in films]
         self._next_film = itertools.cycle(self._films)
         self._client = client
@@ -33,6 +34,12 @@ class Prober:
         self._timeout_s = timeout_s
         self._running: asyncio.Task[None] | None = None
         self._finished_at = -FRESH_S
+
+    def release_films(self) -> None:
+        """Give back the memory of the reference films; nothing is probed any more."""
+        for _, film in self._films:
+            self._buffer.drop(film)
+        self._films = []
 
     async def check_all(self) -> None:
         """Screen every reference film once, waiting as long as it takes.

@@ -39,8 +39,6 @@ class Readiness:
         """When a film was last screened; of the clock."""
         self.changes = Counter[State]()
         """How often each state was entered."""
-        self.stopping = False
-        """Whether the service is about to end: films are still screened, and /health sends no new clients."""
         self._failing_since: float | None = None
         admission.close(self.reason)
 

@@ -113,12 +113,14 @@ class Supervisor:
         """Wait until predictions succeed, then watch them; return False when they have failed for too long."""
         try:
             async with asyncio.timeout(self._settings.start_timeout_s):
-                await self._come_up()
+                await self._come_up(torchserve)
         except TimeoutError:
             raise StartError(
                 f"TorchServe made no prediction within START_TIMEOUT_S={self._settings.start_timeout_s:g}. "
                 f"Its last lines:\n{torchserve.tail}"
             ) from None
+        except StartError:
+            raise
         except ProxyError as exc:
             raise StartError(f"TorchServe is up, but {exc}. Its last lines:\n{torchserve.tail}") from exc
         self._readiness.succeeded()
@@ -126,11 +128,11 @@ class Supervisor:
         await self._watch()
         return False
 
-    async def _come_up(self) -> None:
+    async def _come_up(self, torchserve: TorchServe) -> None:
         # The archive's own configuration starts one worker; the others are asked for as early as possible, so that
         # all load side by side.
         await self._until(self._ask_for_workers)
-        await self._until(self._count_workers)
+        await self._until(lambda: self._loaded(torchserve))
         await self._prober.check_all()
 
     async def _ask_for_workers(self) -> bool:
@@ -144,12 +146,31 @@ class Supervisor:
         self._readiness.admission.resize(workers)
         return workers > 0
 
+    async def _loaded(self, torchserve: TorchServe) -> bool:
+        if torchserve.load_error is not None:
+            raise StartError(f"the model does not load: {torchserve.load_error}")
+        return await self._count_workers()
+
     async def _until(self, step: Callable[[], Awaitable[bool]]) -> None:
         while True:
-            with suppress(ProxyError):  # not so far yet
+            try:
                 if await step():
                     return
+            except StartError:
+                raise
+            except ProxyError:
+                pass  # not so far yet
             await asyncio.sleep(self._intervals.poll_s)
+
+    async def _alarmed(self, timeout_s: float) -> bool:
+        """Wait, but no longer than until a worker dies; return whether one did."""
+        alarm = self._readiness.admission.alarm
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await alarm.wait()
+        alarmed = alarm.is_set()
+        alarm.clear()
+        return alarmed
 
     async def _watch(self) -> None:
         loop, wait = asyncio.get_running_loop(), self._intervals
@@ -157,10 +178,12 @@ class Supervisor:
             if self._readiness.ready:
                 # From the last prediction on, not from the last look: who asks later leaves a slow film's neighbours
                 # less time to answer before it is taken for stalled.
-                await asyncio.sleep(max(wait.poll_s, self._readiness.last_success + wait.watch_s - loop.time()))
+                due_s = max(wait.poll_s, self._readiness.last_success + wait.watch_s - loop.time())
+                alarmed = await self._alarmed(due_s)
             else:
                 await asyncio.sleep(wait.recovery_watch_s)
-            if not self._readiness.ready or loop.time() - self._readiness.last_success >= wait.watch_s:
+                alarmed = True
+            if alarmed or not self._readiness.ready or loop.time() - self._readiness.last_success >= wait.watch_s:
                 await self._prober.probe()
             with suppress(ProxyError):  # the probe says what it means
                 await self._count_workers()

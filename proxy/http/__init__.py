@@ -6,10 +6,13 @@ request_id  an id on every answer and log line
 app         routes, and the documentation at /docs
 predict     POST /predict
 form        finds the film in a request's body
+access      API keys and the rate limit
+metrics     Prometheus metrics and the access log
+answer      an answer or an error, written straight to ASGI
 schemas     the answers as the OpenAPI page shows them
 
-A film: `protocol` -> `RequestId` -> `Predict`: `form.read_film` reads it into the buffer, `Admission.screen` has it
-screened, and the reply's JSON is passed on as it is.
+A film: `protocol` -> `RequestId` -> `Observe` -> `Access` -> `Predict`: `form.read_film` reads it into the buffer,
+`Admission.screen` has it screened, and the reply's JSON is passed on as it is.
 A fault: whatever refuses a film raises a `RequestError` of `proxy.errors`, which knows its status, code and headers;
 `Predict` and `app` write it as `{"error": {"code", "message"}}`.
 """

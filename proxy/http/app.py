@@ -9,7 +9,7 @@ from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from proxy.availability.prober import Prober
+from proxy.availability.release import Releases
 from proxy.errors import RequestError, UnavailableError, error_body
 from proxy.http.access import Access
 from proxy.http.form import DICOM_TYPE
@@ -19,7 +19,6 @@ from proxy.http.request_id import RequestId
 from proxy.http.schemas import Error, FilmForm, Health, Prediction
 from proxy.keys import Keys
 from proxy.settings import Settings
-from proxy.torchserve.client import TorchServeClient
 from proxy.torchserve.film_buffer import FilmBuffer
 
 DESCRIPTION = "Screens chest X-rays for pneumonia. High-recall screening model; not a medical device."
@@ -59,22 +58,20 @@ FILM_BODY: dict[str, Any] = {
 """Given by hand: the endpoint reads the form itself, so FastAPI cannot see it."""
 
 
-def create_app(settings: Settings, *, client: TorchServeClient, buffer: FilmBuffer, prober: Prober) -> ASGIApp:
-    """Build the application around a TorchServe that somebody else keeps.
+def create_app(settings: Settings, *, releases: Releases, buffer: FilmBuffer) -> ASGIApp:
+    """Build the application around releases that somebody else keeps.
 
     Films go past the framework: its routing, validation and responses cost more than all the rest of the proxy. It
     does what is not in the path of every film, and documents `POST /predict` by an endpoint that is never run.
     """
-    readiness = prober.readiness
-    admission = readiness.admission
-    metrics = Metrics(admission=admission, buffer=buffer, readiness=readiness)
-    predict = Predict(settings, admission=admission, buffer=buffer, readiness=readiness)
-    others = _framework(prober, metrics, client)
+    metrics = Metrics(releases, buffer)
+    predict = Predict(settings, releases=releases, buffer=buffer)
+    others = _framework(releases, metrics)
 
     async def route(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["path"].endswith("/"):
             scope = {**scope, "path": scope["path"].removesuffix("/")}  # served, not redirected to what Host says
-        if readiness.stopping:
+        if releases.stopping:
             send = _closing(send)
         films = scope["type"] == "http" and scope["path"] == "/predict" and scope["method"] == "POST"
         await (predict if films else others)(scope, receive, send)
@@ -86,12 +83,11 @@ def create_app(settings: Settings, *, client: TorchServeClient, buffer: FilmBuff
     return RequestId(Observe(app, metrics, log=settings.access_log))
 
 
-def _framework(prober: Prober, metrics: Metrics, client: TorchServeClient) -> FastAPI:
+def _framework(releases: Releases, metrics: Metrics) -> FastAPI:
     """Return the endpoints but for films, the documentation, and the answers to errors."""
     app: FastAPI = FastAPIOffline(
         title="Pneumonia screening", description=DESCRIPTION, version="1.0.0", redirect_slashes=False
     )
-    readiness = prober.readiness
 
     @app.post("/predict", responses=_errors(PREDICT_ERRORS), response_model=Prediction, openapi_extra=FILM_BODY)
     def _predict() -> None:
@@ -107,17 +103,20 @@ def _framework(prober: Prober, metrics: Metrics, client: TorchServeClient) -> Fa
     @app.get("/health", responses=NOT_READY)
     async def health() -> Health:
         """Say whether a prediction would succeed, having just made one."""
-        if readiness.stopping:
+        if releases.stopping:
             raise UnavailableError("the service is stopping", code="stopping")
-        if readiness.ready:
-            await prober.probe()
-        readiness.require()
+        release = releases.current
+        if release.readiness.ready:
+            await release.prober.probe()
+        release.readiness.require()
         return Health(status="ok")
 
     @app.get("/metrics", response_class=PlainTextResponse)
     async def prometheus() -> Response:
         """Return the metrics of the service and of its TorchServe, in Prometheus' text format."""
-        return Response(metrics.text() + await client.metrics.text(), media_type="text/plain; version=0.0.4")
+        return Response(
+            metrics.text() + await releases.current.client.metrics.text(), media_type="text/plain; version=0.0.4"
+        )
 
     app.add_exception_handler(RequestError, _request_error)
     app.add_exception_handler(HTTPException, _http_error)

@@ -13,8 +13,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from proxy.availability.admission import Admission
-from proxy.availability.readiness import Readiness, State
+from proxy.availability.readiness import State
+from proxy.availability.release import Releases
 from proxy.http.request_id import current_request_id
 from proxy.torchserve.film_buffer import FilmBuffer
 
@@ -33,9 +33,9 @@ class Metrics:
     Label values are of closed sets: nothing that a client sends becomes one.
     """
 
-    def __init__(self, *, admission: Admission, buffer: FilmBuffer, readiness: Readiness) -> None:
+    def __init__(self, releases: Releases, buffer: FilmBuffer) -> None:
         self._registry = CollectorRegistry()
-        self._registry.register(_State(admission, buffer, readiness))
+        self._registry.register(_State(releases, buffer))
         self._answers = Counter("screening_answers", "Answers to POST /predict.", ["status"], registry=self._registry)
         self._seconds = Histogram(
             "screening_seconds",
@@ -66,26 +66,33 @@ class Metrics:
 class _State(Collector):
     """What is so now, read when it is asked for."""
 
-    def __init__(self, admission: Admission, buffer: FilmBuffer, readiness: Readiness) -> None:
-        self._admission = admission
+    def __init__(self, releases: Releases, buffer: FilmBuffer) -> None:
+        self._releases = releases
         self._buffer = buffer
-        self._readiness = readiness
 
     def collect(self) -> Iterable[Metric]:
         """Yield the gauges and counters."""
+        current = self._releases.current
+        admission, readiness = current.admission, current.readiness
         gauges: dict[str, tuple[str, Callable[[], float]]] = {
-            "screening_ready": ("1 while predictions succeed.", lambda: self._readiness.ready),
-            "screening_films_waiting": ("Films that wait for a worker.", lambda: self._admission.waiting),
-            "screening_films_screened_now": ("Films in TorchServe.", lambda: self._admission.in_torchserve),
-            "screening_workers": ("Workers that have the model loaded.", lambda: self._admission.workers),
+            "screening_ready": ("1 while predictions succeed.", lambda: readiness.ready),
+            "screening_films_waiting": ("Films that wait for a worker.", lambda: admission.waiting),
+            "screening_films_screened_now": ("Films in TorchServe.", lambda: admission.in_torchserve),
+            "screening_workers": ("Workers that have the model loaded.", lambda: admission.workers),
             "screening_held_bytes": ("Bytes of films in memory.", lambda: self._buffer.held_bytes),
         }
         for name, (text, value) in gauges.items():
             yield GaugeMetricFamily(name, text, value=float(value()))
         changes = CounterMetricFamily("screening_state_changes", "Changes of the service's state.", labels=["state"])
         for state in State:
-            changes.add_metric([state], self._readiness.changes[state])
+            changes.add_metric([state], readiness.changes[state])
         yield changes
+        share = GaugeMetricFamily("screening_release_share", "Of the films.", labels=["version", "archive"])
+        candidate = self._releases.candidate
+        share.add_metric([current.archive.version, current.archive.sha256[:12]], 1 - self._releases.share)
+        if candidate is not None:
+            share.add_metric([candidate.archive.version, candidate.archive.sha256[:12]], self._releases.share)
+        yield share
 
 
 class Observe:

@@ -7,8 +7,7 @@ from http import HTTPStatus
 
 from starlette.types import Receive, Scope, Send
 
-from proxy.availability.admission import Admission
-from proxy.availability.readiness import Readiness
+from proxy.availability.release import Releases
 from proxy.errors import RequestError, SlowUploadError, UpstreamError, error_body
 from proxy.http.answer import send_error, send_json
 from proxy.http.form import declared_size, read_film
@@ -19,6 +18,10 @@ from proxy.torchserve.film_buffer import FilmBuffer, HeldFilm
 logger = logging.getLogger(__name__)
 
 
+VERSION_HEADER = "X-Model-Version"
+"""On each result: the version of the model that gave it."""
+
+
 class _ClientLeftError(Exception):
     """The client hung up before the film was whole: nobody reads a reply."""
 
@@ -26,16 +29,16 @@ class _ClientLeftError(Exception):
 class Predict:
     """Takes a film out of its form, has it screened, and passes the answer on as it came."""
 
-    def __init__(self, settings: Settings, *, admission: Admission, buffer: FilmBuffer, readiness: Readiness) -> None:
+    def __init__(self, settings: Settings, *, releases: Releases, buffer: FilmBuffer) -> None:
         self._settings = settings
-        self._admission = admission
+        self._releases = releases
         self._buffer = buffer
-        self._readiness = readiness
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
+        version = ""
         try:
-            reply = await self._screen(scope, receive)
+            reply, version = await self._screen(scope, receive)
         except RequestError as exc:
             if isinstance(exc, UpstreamError):
                 logger.error("%s", exc.message)  # noqa: TRY400  (where it was raised says nothing more)
@@ -47,19 +50,21 @@ class Predict:
             # A fault of ours: the traceback goes to the log, not to the client.
             logger.exception("a film could not be answered")
             reply = Reply(HTTPStatus.INTERNAL_SERVER_ERROR, error_body("internal_error", "the service failed"))
-        await send_json(send, reply.status, reply.body)
+        await send_json(send, reply.status, reply.body, {VERSION_HEADER: version} if version else None)
 
-    async def _screen(self, scope: Scope, receive: Receive) -> Reply:
-        self._readiness.require()
+    async def _screen(self, scope: Scope, receive: Receive) -> tuple[Reply, str]:
+        """Return the reply to the film, and the version of the model that gave it."""
+        self._releases.current.readiness.require()
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         size = declared_size(headers, self._settings.max_film_bytes)
-        self._admission.require_room()
+        self._releases.current.admission.require_room()
         with self._buffer.place(size) as film:
             await self._read(headers, receive, film)
-            reply = await self._admission.screen(film)
+            release = self._releases.choose()  # now, not before the film came: a release may end meanwhile
+            reply = await release.admission.screen(film)
         if reply.status == HTTPStatus.OK:
-            self._readiness.screened()
-        return reply
+            release.readiness.screened()
+        return reply, release.archive.version
 
     async def _read(self, headers: dict[str, str], receive: Receive, film: HeldFilm) -> None:
         timeout_s = self._settings.upload_timeout_s

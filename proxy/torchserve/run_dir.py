@@ -1,6 +1,6 @@
-"""The one folder that a running service writes to.
+"""The one folder that a running service writes to, and in it a folder a TorchServe.
 
-Only its owner can open it (TorchServe leaves its keys there), locked while the service lives, cleaned when a
+Only its owner can open it (TorchServe leaves its keys there). It is locked while the service lives, cleaned when a
 killed run left it behind, and removed at the end.
 """
 
@@ -18,6 +18,9 @@ from proxy.errors import ProxyError, SettingsError
 
 LOCK_NAME = "supervisor.lock"
 
+CURRENT = "current"
+"""A link to the folder of the release in service."""
+
 TokenKind = Literal["inference", "management"]
 
 
@@ -32,14 +35,9 @@ class RunDir:
         self.logs = path / "logs"
 
     def empty(self) -> None:
-        """Remove what an earlier TorchServe left, so that neither old keys nor sockets mislead the next."""
-        for entry in self.path.iterdir():
-            if entry.name == LOCK_NAME:
-                continue
-            if entry.is_dir() and not entry.is_symlink():
-                shutil.rmtree(entry, ignore_errors=True)
-            else:
-                entry.unlink(missing_ok=True)
+        """Make the folder, or remove what an earlier TorchServe left: its keys and sockets would mislead the next."""
+        self.path.mkdir(mode=0o700, exist_ok=True)
+        _empty(self.path)
         self.temp.mkdir(mode=0o700, exist_ok=True)
         self.logs.mkdir(mode=0o700, exist_ok=True)
 
@@ -57,8 +55,8 @@ class RunDir:
 
 
 @contextmanager
-def claim(path: Path) -> Iterator[RunDir]:
-    """Make, lock and at last remove the folder.
+def claim(path: Path) -> Iterator[None]:
+    """Make, lock and at last remove the folder of a service, which holds a folder a release.
 
     Raises:
         SettingsError: Another run lives there, or it is not a folder of ours to use.
@@ -66,13 +64,23 @@ def claim(path: Path) -> Iterator[RunDir]:
     _make(path)
     lock = _lock(path)
     try:
-        run_dir = RunDir(path)
-        run_dir.empty()
-        yield run_dir
+        _empty(path)
+        yield
     finally:
         # Removed under the lock: a run that starts meanwhile is refused rather than robbed of its folder.
         shutil.rmtree(path, ignore_errors=True)
         os.close(lock)
+
+
+def _empty(path: Path) -> None:
+    """Remove what is in a folder, but for the lock."""
+    for entry in path.iterdir():
+        if entry.name == LOCK_NAME:
+            continue
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry, ignore_errors=True)
+        else:
+            entry.unlink(missing_ok=True)
 
 
 def _make(path: Path) -> None:

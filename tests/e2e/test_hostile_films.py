@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from proxy.settings import Settings
+from proxy.settings import ROOT
 from tests.dicoms import dicom
 from tests.e2e.service import Service, running
 from tests.films import grey, jpeg, jpeg_bomb, png, png_bomb, with_bad_checksum
@@ -30,7 +30,7 @@ from tests.unit.handler.formats.hostile import (
     with_size,
 )
 
-REFERENCE = Settings.from_environ({}).reference
+REFERENCE = ROOT / "reference"
 FILMS = json.loads((REFERENCE / "expected.json").read_text())["films"]
 
 

@@ -13,10 +13,10 @@ import pytest
 import requests
 from PIL import Image
 
-from proxy.settings import Settings
+from proxy.settings import ROOT
 from tests.e2e.service import Service, running
 
-REFERENCE = Settings.from_environ({}).reference
+REFERENCE = ROOT / "reference"
 
 
 def reference_films() -> list[dict[str, Any]]:

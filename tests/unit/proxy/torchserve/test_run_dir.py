@@ -13,10 +13,8 @@ def path(tmp_path: Path) -> Path:
 
 
 def test_folder_is_private_and_removed_at_the_end(path: Path) -> None:
-    with claim(path) as run_dir:
+    with claim(path):
         assert path.stat().st_mode & 0o777 == 0o700
-        assert run_dir.temp.is_dir()
-        assert run_dir.logs.is_dir()
     assert not path.exists()
 
 
@@ -33,9 +31,19 @@ def test_folder_left_by_a_killed_run_is_cleaned(path: Path) -> None:
     (path / "key_file.json").write_text("old")
     (path / "tmp").mkdir()
     (path / "tmp" / ".ts.sock.9000").touch()
-    with claim(path) as run_dir:
-        assert not run_dir.keys.exists()
-        assert not any(run_dir.temp.iterdir())
+    with claim(path):
+        assert [entry.name for entry in path.iterdir()] == [LOCK_NAME]
+
+
+def test_folder_of_a_release_is_made_and_emptied(tmp_path: Path) -> None:
+    run_dir = RunDir(tmp_path / "1")
+    run_dir.empty()
+    run_dir.keys.write_text("old")
+    (run_dir.temp / ".ts.sock.9000").touch()
+    run_dir.empty()
+    assert not run_dir.keys.exists()
+    assert not any(run_dir.temp.iterdir())
+    assert run_dir.path.stat().st_mode & 0o777 == 0o700
 
 
 def test_folder_with_other_files_is_refused_and_untouched(path: Path) -> None:

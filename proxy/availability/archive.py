@@ -1,0 +1,112 @@
+"""A model archive: the version in it, its digest, and the reference films with the results that it must give them."""
+
+import hashlib
+import json
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from proxy.errors import ArchiveError, ProbeError, WrongResultError
+from proxy.torchserve.client import Reply
+
+CONTRACT = "contract.json"
+EXPECTED = "reference/expected.json"
+
+SMALL = "-224"
+"""In the names of films of the model's own size, the cheapest to screen."""
+
+MAX_MEMBER_BYTES = 1_000_000
+"""Of what is read here."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReferenceFilm:
+    """One film with the probability that the model must give it."""
+
+    name: str
+    content: bytes
+    p_pneumonia: float
+    tolerance: float
+
+    def check(self, reply: Reply) -> None:
+        """Compare a reply with what is expected.
+
+        Raises:
+            ProbeError: It is not a result, or too far off.
+        """
+        try:
+            found = float(json.loads(reply.body)["p_pneumonia"])
+        except (ValueError, KeyError, TypeError) as exc:
+            raise ProbeError(f"reference film {self.name}: no prediction (status {reply.status})") from exc
+        if not abs(found - self.p_pneumonia) <= self.tolerance:
+            raise WrongResultError(
+                f"reference film {self.name}: p_pneumonia is {found}, expected {self.p_pneumonia} +- {self.tolerance}"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Archive:
+    """A `.mar` file, as it was when it was read."""
+
+    path: Path
+    sha256: str
+    version: str
+    """Of the model, from its contract."""
+    films: tuple[ReferenceFilm, ...]
+
+    @property
+    def name(self) -> str:
+        """What operators call it: version and digest."""
+        return f"{self.version} ({self.sha256[:12]})"
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read an archive.
+
+        Raises:
+            ArchiveError: It is missing, no archive, or lacks its contract or its reference films.
+        """
+        try:
+            sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+            with zipfile.ZipFile(path) as archive:
+                contract, record = (_json(archive, name) for name in (CONTRACT, EXPECTED))
+                return cls(
+                    path=path,
+                    sha256=sha256,
+                    version=str(contract["model_version"]),
+                    films=_films(archive, record),
+                )
+        except FileNotFoundError as exc:
+            raise ArchiveError(f"there is no archive {path}: run `make archive` first") from exc
+        except (OSError, zipfile.BadZipFile) as exc:
+            raise ArchiveError(f"{path} cannot be read as an archive: {exc}") from exc
+        except (ValueError, KeyError, TypeError) as exc:
+            raise ArchiveError(f"{path} is no archive of this service: {exc!r}") from exc
+
+
+def _films(archive: zipfile.ZipFile, record: dict[str, Any]) -> tuple[ReferenceFilm, ...]:
+    """Return the small films that `expected.json` names."""
+    small = [film for film in record["films"] if SMALL in film["file"]]
+    if not small:
+        raise ValueError(f"{EXPECTED} names no film with {SMALL!r} in its name")
+    return tuple(
+        ReferenceFilm(
+            name=film["file"],
+            content=_read(archive, f"reference/{film['file']}"),
+            p_pneumonia=float(film["p_pneumonia"]),
+            tolerance=float(record["tolerance"]),
+        )
+        for film in small
+    )
+
+
+def _json(archive: zipfile.ZipFile, name: str) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(_read(archive, name))
+    return content
+
+
+def _read(archive: zipfile.ZipFile, name: str) -> bytes:
+    if archive.getinfo(name).file_size > MAX_MEMBER_BYTES:
+        raise ValueError(f"{name} is over {MAX_MEMBER_BYTES} bytes")
+    return archive.read(name)

@@ -1,0 +1,311 @@
+"""Releases: versions of the model, each in a TorchServe of its own.
+
+One is in service. A further one is brought up beside it, checked, given a share of the films, and takes over, or goes
+again. TorchServe's own registering of a version beside another one strands films when the old one is removed.
+"""
+
+import asyncio
+import logging
+import random
+import shutil
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from proxy.availability.admission import PATIENCE, Admission
+from proxy.availability.archive import Archive
+from proxy.availability.prober import Prober
+from proxy.availability.readiness import Readiness
+from proxy.availability.supervisor import Supervisor
+from proxy.errors import DeployError, ProxyError
+from proxy.settings import MODEL_NAME, Settings
+from proxy.torchserve.client import TorchServeClient
+from proxy.torchserve.film_buffer import FilmBuffer
+from proxy.torchserve.run_dir import CURRENT, RunDir
+from proxy.torchserve.transport import transport_for
+
+logger = logging.getLogger(__name__)
+
+PROBE_TIMEOUT_S = 1.5
+"""A health check is to be answered within two seconds, whatever the state."""
+
+IDLE_POLL_S = 0.05
+EXCHANGE_POLL_S = 5.0
+"""How often the archive on disk is compared with the one in service."""
+
+Report = Callable[[str], None]
+"""Takes a line about the progress of a command."""
+
+
+class Release:
+    """One version, what talks to its TorchServe, and what watches over it."""
+
+    def __init__(self, archive: Archive, settings: Settings, buffer: FilmBuffer) -> None:
+        self.archive = archive
+        self.settings = settings
+        self._buffer = buffer
+        self.client = TorchServeClient(settings, transport_for(buffer))
+        self.admission = Admission(
+            self.client.inference,
+            workers=settings.workers,
+            queue_limit=settings.queue_limit,
+            stall_s=settings.predict_timeout_s,
+        )
+        self.readiness = Readiness(self.admission, asyncio.get_running_loop().time)
+        self.prober = Prober(
+            self.client,
+            archive.films,
+            readiness=self.readiness,
+            buffer=buffer,
+            timeout_s=min(PROBE_TIMEOUT_S, settings.predict_timeout_s),
+        )
+        self.run_dir = RunDir(settings.run_dir)
+        self.supervisor = Supervisor(settings, self.run_dir, self.client, self.prober)
+        self.keeper: asyncio.Task[None]
+        """Runs as long as the release does; raises what ended it."""
+        self._sweeper: asyncio.Task[None]
+
+    async def start(self) -> None:
+        """Start its TorchServe, without waiting for it."""
+        await self.client.__aenter__()
+        self.keeper = asyncio.create_task(self.supervisor.run())
+        self._sweeper = asyncio.create_task(self.admission.watch())
+
+    async def ready(self) -> None:
+        """Wait until it has screened every reference film as expected.
+
+        Raises:
+            ProxyError: It cannot; the message says why in one line.
+        """
+        waiter = asyncio.create_task(self.supervisor.ready_once.wait())
+        try:
+            await asyncio.wait({waiter, self.keeper}, return_when=asyncio.FIRST_COMPLETED)
+            if self.keeper.done():
+                self.keeper.result()
+        finally:
+            waiter.cancel()
+
+    async def idle(self) -> None:
+        """Wait until no film is in it, or those that are have had their time."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(PATIENCE * self.settings.predict_timeout_s):
+                while self.admission.waiting or self.admission.in_torchserve:
+                    await asyncio.sleep(IDLE_POLL_S)
+
+    async def stop(self) -> None:
+        """Stop its TorchServe; films in it are answered 503."""
+        self.readiness.admission.close("the release is being stopped")
+        self.keeper.cancel()
+        self._sweeper.cancel()
+        await asyncio.gather(self.keeper, self._sweeper, return_exceptions=True)
+        await self.client.__aexit__()
+        self.prober.release_films()
+        shutil.rmtree(self.settings.model_store, ignore_errors=True)
+        shutil.rmtree(self.run_dir.path, ignore_errors=True)
+
+
+class Releases:
+    """The release in service, and perhaps a candidate for it."""
+
+    def __init__(self, settings: Settings, buffer: FilmBuffer) -> None:
+        self._settings = settings
+        self._buffer = buffer
+        self._number = 0
+        self._command = asyncio.Lock()
+        self.current: Release
+        self.candidate: Release | None = None
+        self.share = 0.0
+        """Of the films that the candidate screens, 0 to 1."""
+        self.stopping = False
+        """Whether the service is about to end: films are still screened, and /health sends no new clients."""
+
+    def choose(self) -> Release:
+        """Return the release that screens the next film."""
+        candidate = self.candidate
+        if candidate is None or random.random() >= self.share:  # noqa: S311
+            return self.current
+        return candidate if candidate.readiness.ready and not candidate.keeper.done() else self.current
+
+    async def begin(self, archive: Archive) -> Release:
+        """Start the first release, without waiting for it."""
+        self.current = self._release(archive, self._settings)
+        await self.current.start()
+        self._point_at(self.current)
+        return self.current
+
+    async def run(self) -> None:
+        """Run until the release in service ends by itself, and raise why."""
+        while True:
+            release = self.current
+            await asyncio.wait({release.keeper})
+            if release is self.current:
+                release.keeper.result()
+                return
+
+    async def deploy(self, path: Path, share: float, report: Report) -> None:
+        """Bring up a version beside the one in service; with a share of 1 it takes over as soon as it is ready.
+
+        Raises:
+            ProxyError: The archive is none, or the version does not come up, or answers reference films wrongly: the
+                one in service stays.
+        """
+        async with self._exclusive():
+            if self.candidate is not None:
+                raise DeployError(f"{self.candidate.archive.name} is a candidate already: promote or abandon it")
+            archive = Archive.read(path)
+            candidate = self._release(archive, self._beside())
+            report(f"starting {archive.name} beside {self.current.archive.name}")
+            self.candidate, self.share = candidate, 0.0
+            await candidate.start()
+            try:
+                await candidate.ready()
+            except BaseException as exc:
+                self.candidate = None
+                await candidate.stop()
+                if isinstance(exc, ProxyError):
+                    stays = f"{self.current.archive.name} stays"
+                    raise DeployError(f"{archive.name} does not serve, {stays}: {str(exc).splitlines()[0]}") from exc
+                raise
+            self.share = share
+            report(f"{archive.name} screens the reference films as expected")
+            if share >= 1:
+                await self._promote(report)
+            else:
+                report(f"{archive.name} screens {share:.0%} of the films: promote or abandon it")
+
+    async def promote(self, report: Report) -> None:
+        """Put the candidate in service.
+
+        Raises:
+            DeployError: There is none, it is not ready, or the archive cannot be kept for the next start.
+        """
+        async with self._exclusive():
+            await self._promote(report)
+
+    async def abandon(self, report: Report) -> None:
+        """End the candidate.
+
+        Raises:
+            DeployError: There is none.
+        """
+        async with self._exclusive():
+            if self.candidate is None:
+                raise DeployError("there is no candidate")
+            candidate, self.candidate, self.share = self.candidate, None, 0.0
+            await self._end(candidate, report)
+
+    async def rollback(self, report: Report) -> None:
+        """Abandon the candidate, or else put the version that was in service before in service again.
+
+        Raises:
+            ProxyError: There is neither.
+        """
+        if self.candidate is not None:
+            await self.abandon(report)
+        elif not self.previous.exists():
+            raise DeployError("there is no earlier version to go back to")
+        else:
+            await self.deploy(self.previous, 1.0, report)
+
+    @property
+    def previous(self) -> Path:
+        """The archive that was in service before the current one."""
+        return self._settings.model_store / f"{MODEL_NAME}.previous.mar"
+
+    async def watch_disk(self) -> None:
+        """Log when the archive on disk is exchanged, which by itself changes nothing."""
+        seen = self.current.archive.sha256
+        while True:
+            await asyncio.sleep(EXCHANGE_POLL_S)
+            with suppress(ProxyError):
+                on_disk = await asyncio.to_thread(Archive.read, self._settings.archive)
+                if on_disk.sha256 not in {seen, self.current.archive.sha256}:
+                    logger.warning(
+                        "%s was exchanged for %s; %s stays in service until `make deploy`",
+                        self._settings.archive,
+                        on_disk.name,
+                        self.current.archive.name,
+                    )
+                seen = on_disk.sha256
+
+    async def stop(self) -> None:
+        """Stop all."""
+        for release in (self.candidate, self.current):
+            if release is not None:
+                await release.stop()
+
+    def kill(self) -> None:
+        """Kill every TorchServe now: the end is urgent, and nothing must stay behind."""
+        for release in (self.candidate, self.current):
+            if release is not None:
+                release.supervisor.kill()
+
+    async def _promote(self, report: Report) -> None:
+        candidate, old = self.candidate, self.current
+        if candidate is None:
+            raise DeployError("there is no candidate")
+        if not candidate.readiness.ready:
+            raise DeployError(f"{candidate.archive.name} is not ready: {candidate.readiness.reason}")
+        self._keep(candidate.archive, old.archive)
+        self.current, self.candidate, self.share = candidate, None, 0.0
+        self._point_at(candidate)
+        report(f"{candidate.archive.name} is in service")
+        await self._end(old, report)
+
+    async def _end(self, release: Release, report: Report) -> None:
+        await release.idle()
+        await release.stop()
+        report(f"{release.archive.name} is ended")
+
+    def _keep(self, new: Archive, old: Archive) -> None:
+        """Have the next start serve the new version, and a rollback find the old one.
+
+        Each file is replaced whole, the old version's first: a kill in between leaves a version that serves.
+        """
+        try:
+            for archive, path in ((old, self.previous), (new, self._settings.archive)):
+                temporary = path.with_name(f".{path.name}")
+                shutil.copyfile(archive.path, temporary)
+                temporary.replace(path)
+        except OSError as exc:
+            raise DeployError(f"MODEL_STORE cannot be written, the next start would not serve it: {exc}") from exc
+
+    def _release(self, archive: Archive, settings: Settings) -> Release:
+        """Return a release with a copy of its archive: what happens to the file on disk does not reach it."""
+        self._number += 1
+        store = settings.run_dir / "archives" / str(self._number)
+        store.mkdir(mode=0o700, parents=True)
+        copy = store / f"{MODEL_NAME}.mar"
+        shutil.copyfile(archive.path, copy)
+        run_dir = settings.run_dir / str(self._number)
+        own = settings.model_copy(update={"model_store": store, "run_dir": run_dir})
+        return Release(Archive.read(copy), own, self._buffer)
+
+    def _beside(self) -> Settings:
+        """Return settings with the configured ports for TorchServe, or, while those are taken, with free ones."""
+        names = [name.lower() for name in self._settings.torchserve_ports]
+        if self.current.settings.torchserve_ports != self._settings.torchserve_ports:
+            return self._settings
+        return self._settings.model_copy(update=dict(zip(names, _free_ports(len(names)), strict=True)))
+
+    def _point_at(self, release: Release) -> None:
+        """Have RUN_DIR/current name the folder of the release in service, for those who want its tokens."""
+        link = self._settings.run_dir / "current.new"
+        link.unlink(missing_ok=True)
+        link.symlink_to(release.run_dir.path.name)
+        link.replace(self._settings.run_dir / CURRENT)
+
+    def _exclusive(self) -> asyncio.Lock:
+        if self._command.locked():
+            raise DeployError("another command is under way")
+        return self._command
+
+
+def _free_ports(count: int) -> list[int]:
+    """Return ports of the loopback that nobody listens on."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [one.getsockname()[1] for one in sockets]
+    for one in sockets:
+        one.close()
+    return ports
