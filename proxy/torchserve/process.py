@@ -32,11 +32,8 @@ CONFIG = ROOT / "config"
 TAIL_LINES = 40
 """Lines of output kept to explain a failed start."""
 
-LOAD_FAILED = "Load model failed"
-"""What TorchServe logs then."""
-
-RAISED = re.compile(r"\b(?:\w+\.)*\w*(?:Error|Exception): .+")
-"""The last line of a traceback."""
+LOAD_FAILED = re.compile(r"Failed to load model \w+, exception (.+)|(Load model failed.*)")
+"""What TorchServe logs when a worker cannot load the model: the worker itself, and the frontend."""
 
 LEVELS = {"INFO": logging.INFO, "WARN": logging.WARNING, "ERROR": logging.ERROR, "FATAL": logging.CRITICAL}
 """By the first word of the lines that come through log4j2.xml."""
@@ -224,9 +221,8 @@ class TorchServe:
     def _note(self, line: bytes) -> None:
         text = line.decode(errors="replace").rstrip()
         self._tail.append(text)
-        if LOAD_FAILED in text:
-            raised = [RAISED.search(line) for line in self._tail]
-            self.load_error = next((match[0] for match in reversed(raised) if match), text)
+        if (match := LOAD_FAILED.search(text)) and self.load_error is None:
+            self.load_error = match[1] or match[2]
         # log4j2.xml lets only news through; what Java prints past it is chatter, and kept for a failure's explanation.
         logger.log(LEVELS.get(text.partition(" ")[0], logging.DEBUG), "torchserve: %s", text)
 

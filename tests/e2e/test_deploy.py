@@ -103,7 +103,7 @@ def test_candidate_screens_its_share_and_is_promoted(service: Service, archives:
     assert version(service) == "2.0.0"
 
 
-@pytest.mark.parametrize(("name", "reason"), [("wrong", "expected 0.8"), ("broken", "RuntimeError: no such weights")])
+@pytest.mark.parametrize(("name", "reason"), [("wrong", "expected 0.8"), ("broken", "does not load: no such weights")])
 def test_version_that_does_not_serve_is_refused_in_one_line(
     service: Service, archives: dict[str, Path], name: str, reason: str
 ) -> None:
