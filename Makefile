@@ -203,6 +203,11 @@ bench-checkouts: $(VENV)/.bench $(WRK) ## Measure two checkouts in turn: make be
 	@$(BIN)/python -m bench.checkouts $(call required,BEFORE) $(call required,AFTER) \
 	  $(if $(FILMS),--films $(FILMS)) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(JSON),--json $(JSON))
 
+.PHONY: chaos
+chaos: $(VENV)/.bench $(WRK) $(MAR) ## Break the running service in many ways: make chaos OUT=DIR (SECONDS=N, ONLY="NAME ...")
+	@$(BIN)/python -m bench.chaos $(if $(FILMS),--films $(FILMS)) --out $(or $(OUT),out/chaos) \
+	  $(if $(SECONDS),--seconds $(SECONDS)) $(if $(ONLY),--only $(ONLY))
+
 .PHONY: profile
 profile: $(VENV)/.bench $(WRK) $(MAR) ## Measure where each millisecond of a request goes: make profile FILMS=DIR OUT=DIR (BEFORE=profile.json)
 	@$(BIN)/python -m bench.profile $(if $(FILMS),--films $(FILMS)) --out $(or $(OUT),out/profile) \

@@ -30,6 +30,8 @@ class Intervals:
     """The same while the service is unavailable."""
     restart_after_s: float = 60.0
     """TorchServe restarts its workers by itself, and after some minutes gives up for good; we do not wait that long."""
+    hung_after_s: float = 5.0
+    """A JVM that answers no question for so long hangs: it is killed."""
     first_backoff_s: float = 0.5
     longest_backoff_s: float = 15.0
 
@@ -125,7 +127,7 @@ class Supervisor:
             raise StartError(f"TorchServe is up, but {exc}. Its last lines:\n{torchserve.tail}") from exc
         self._readiness.succeeded()
         self.ready_once.set()
-        await self._watch()
+        await self._watch(torchserve)
         return False
 
     async def _come_up(self, torchserve: TorchServe) -> None:
@@ -172,8 +174,9 @@ class Supervisor:
         alarm.clear()
         return alarmed
 
-    async def _watch(self) -> None:
+    async def _watch(self, torchserve: TorchServe) -> None:
         loop, wait = asyncio.get_running_loop(), self._intervals
+        heard_at = loop.time()
         while True:
             if self._readiness.ready:
                 # From the last prediction on, not from the last look: who asks later leaves a slow film's neighbours
@@ -187,6 +190,11 @@ class Supervisor:
                 await self._prober.probe()
             with suppress(ProxyError):  # the probe says what it means
                 await self._count_workers()
+                heard_at = loop.time()
+            if loop.time() - heard_at > wait.hung_after_s:
+                logger.warning("TorchServe has not answered for %.0f s", loop.time() - heard_at)
+                torchserve.kill()  # asked to end, it would not hear that either
+                return
             if self._readiness.failing_s > wait.restart_after_s:
                 logger.warning("predictions have failed for %.0f s", self._readiness.failing_s)
                 return

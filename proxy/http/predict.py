@@ -2,8 +2,9 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from http import HTTPStatus
+from typing import Any
 
 from starlette.types import Receive, Scope, Send
 
@@ -23,7 +24,7 @@ VERSION_HEADER = "X-Model-Version"
 
 
 class _ClientLeftError(Exception):
-    """The client hung up before the film was whole: nobody reads a reply."""
+    """The client has hung up: nobody reads a reply."""
 
 
 class Predict:
@@ -61,7 +62,7 @@ class Predict:
         with self._buffer.place(size) as film:
             await self._read(headers, receive, film)
             release = self._releases.choose()  # now, not before the film came: a release may end meanwhile
-            reply = await release.admission.screen(film)
+            reply = await _while_connected(release.admission.screen(film), receive)
         if reply.status == HTTPStatus.OK:
             release.readiness.screened()
         return reply, release.archive.version
@@ -73,6 +74,20 @@ class Predict:
                 await read_film(headers, _body(receive), film, self._settings.max_film_bytes)
         except TimeoutError as exc:
             raise SlowUploadError(f"the film did not arrive within {timeout_s:g} s") from exc
+
+
+async def _while_connected(work: Coroutine[Any, Any, Reply], receive: Receive) -> Reply:
+    """Wait for a reply as long as the client does; a film that nobody waits for is not screened."""
+    screening = asyncio.create_task(work)
+    leaving = asyncio.ensure_future(receive())  # after the body, there is nothing to receive but the disconnection
+    try:
+        await asyncio.wait({screening, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        if not screening.done():
+            raise _ClientLeftError
+        return screening.result()
+    finally:
+        screening.cancel()
+        leaving.cancel()
 
 
 async def _body(receive: Receive) -> AsyncIterator[bytes]:

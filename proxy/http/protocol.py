@@ -7,7 +7,7 @@ from http import HTTPStatus
 from typing import Any
 
 import httptools
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from proxy.errors import error_body
 
@@ -23,6 +23,9 @@ HEAD_TIMEOUT_S = 10.0
 
 DISCARD_TIMEOUT_S = 60.0
 """How long the rest of a refused body may take to arrive."""
+
+LEFT_PROBES_S = (0.25, 0.35)
+"""When a client that has closed its side is sent an interim answer: after the time in which most are answered."""
 
 LINGER_S = 2.0
 """After a refusal the connection is read this long at most: closed at once, it would be reset under a client that still
@@ -115,11 +118,22 @@ class HttpProtocol(HttpToolsProtocol):
             super().on_message_complete()
 
     def eof_received(self) -> bool:  # type: ignore[override]  # asyncio's may, uvicorn's never does
-        """Keep the connection of a client that has sent its whole request and waits, until it is answered."""
+        """Keep the connection of a client that has closed its side after a whole request, until it is answered.
+
+        One that has left altogether looks the same, until something is sent to it: its system then resets the
+        connection, which is noticed at the next write. An interim answer does no harm (RFC 9110, section 15.2).
+        """
         if self.cycle is None or self.cycle.more_body or self.cycle.response_complete:
             return False
         self.cycle.keep_alive = False
+        if self.scope["http_version"] == "1.1":
+            for delay_s in LEFT_PROBES_S:
+                self.loop.call_later(delay_s, self._ask_whether_left, self.cycle)
         return True
+
+    def _ask_whether_left(self, cycle: RequestResponseCycle) -> None:
+        if not cycle.response_started and not self.transport.is_closing():
+            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def on_body(self, body: bytes) -> None:
         """Take a piece of the request's body."""

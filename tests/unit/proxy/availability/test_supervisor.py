@@ -10,7 +10,7 @@ from proxy.availability.admission import Admission
 from proxy.availability.prober import Prober
 from proxy.availability.readiness import STEADY_S, Readiness, State
 from proxy.availability.supervisor import Intervals, Supervisor
-from proxy.errors import ProbeError, SettingsError, StartError
+from proxy.errors import ManagementError, ProbeError, SettingsError, StartError
 from proxy.settings import Settings
 from proxy.torchserve.client import TorchServeClient
 from proxy.torchserve.run_dir import RunDir
@@ -25,7 +25,7 @@ class FakeTorchServe:
 
     def __init__(self) -> None:
         self.ended = asyncio.Event()
-        self.stopped = False
+        self.stopped = self.killed = False
 
     async def wait(self) -> int:
         await self.ended.wait()
@@ -36,6 +36,7 @@ class FakeTorchServe:
         self.ended.set()
 
     def kill(self) -> None:
+        self.killed = True
         self.ended.set()
 
 
@@ -47,6 +48,7 @@ class FakeClient(TorchServeClient):
         self.management = mock.Mock(ready_workers=self.ready_workers, scale=self.scale)
         self.scaled: list[int] = []
         self.workers = 1
+        self.hangs = False
 
     def authorise(self, _run_dir: RunDir) -> None:
         pass
@@ -55,6 +57,8 @@ class FakeClient(TorchServeClient):
         self.scaled.append(workers)
 
     async def ready_workers(self) -> int:
+        if self.hangs:
+            raise ManagementError("it does not answer")
         return self.workers
 
 
@@ -277,6 +281,19 @@ async def test_end_of_the_service_meets_the_end_of_torchserve(bench: Bench, dela
     await asyncio.sleep(delay_s)
     await end(task)
     assert bench.runs[0].stopped
+
+
+async def test_torchserve_that_hangs_is_killed_and_started_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench(replace(QUICK, hung_after_s=0.05))
+    monkeypatch.setattr("proxy.availability.supervisor.TorchServe.start", bench.start)
+    task = asyncio.create_task(bench.supervisor.run())
+    await bench.supervisor.ready_once.wait()
+    bench.client.hangs = True
+    await until(lambda: bench.runs[0].stopped)
+    assert bench.runs[0].killed
+    bench.client.hangs = False
+    await until(lambda: len(bench.runs) == 2 and bench.readiness.ready)
+    await end(task)
 
 
 async def test_short_trouble_is_left_to_torchserve(bench: Bench) -> None:
