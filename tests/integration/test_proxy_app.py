@@ -25,7 +25,7 @@ from proxy.availability.release import Release, Releases
 from proxy.errors import ProxyError
 from proxy.http.app import create_app
 from proxy.http.protocol import HttpProtocol
-from proxy.settings import Settings
+from proxy.settings import ROOT, Settings
 from proxy.torchserve.client import Reply
 from proxy.torchserve.film_buffer import FilmBuffer, HeldFilm
 from proxy.torchserve.run_dir import RunDir
@@ -786,3 +786,12 @@ async def test_film_of_a_client_that_left_is_not_screened(bench: Bench) -> None:
     bench.torchserve.pause.set()
     assert [(await film).status for film in busy] == [200, 200]
     assert b"left" not in bench.torchserve.films
+
+
+@pytest.mark.parametrize("name", ["alerts.yaml", "grafana-dashboard.json"])
+async def test_every_metric_of_the_dashboard_and_the_alerts_is_there(bench: Bench, name: str) -> None:
+    await bench.predict()
+    there = {sample.partition("{")[0] for sample in await samples(bench)}
+    wanted = set(re.findall(r"\bscreening_\w+", (ROOT / "deploy" / name).read_text()))
+    assert wanted
+    assert wanted <= there
