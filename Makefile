@@ -75,13 +75,24 @@ scale: $(VENV)/.serve ## Set the number of workers of the running service: make 
 deploy: $(VENV)/.serve $(if $(MAR_FILE),,$(MAR)) ## Put a version in service without stopping: make deploy [MAR_FILE=FILE] [CANARY=10]
 	@$(BIN)/python -m proxy.manage deploy $(or $(MAR_FILE),$(MAR)) $(if $(CANARY),--canary $(CANARY))
 
-.PHONY: promote abandon rollback status versions
+.PHONY: promote
 promote: $(VENV)/.serve ## Put the candidate of `make deploy CANARY=` in service
+	@$(BIN)/python -m proxy.manage $@
+
+.PHONY: abandon
 abandon: $(VENV)/.serve ## End the candidate
+	@$(BIN)/python -m proxy.manage $@
+
+.PHONY: rollback
 rollback: $(VENV)/.serve ## Abandon the candidate, or go back to the version that was in service before
+	@$(BIN)/python -m proxy.manage $@
+
+.PHONY: status
 status: $(VENV)/.serve ## Print what is in service, and how it is
+	@$(BIN)/python -m proxy.manage $@
+
+.PHONY: versions
 versions: $(VENV)/.serve ## Print the versions in service, of the candidate, and before
-promote abandon rollback status versions:
 	@$(BIN)/python -m proxy.manage $@
 
 .PHONY: token

@@ -45,7 +45,9 @@ def test_smallest_benchmark_writes_well_formed_results(out: Path) -> None:
         ("ours_proxy", "open"),
         ("ours_proxy", "open_poisson"),
     }
-    assert all(run["films"] > 0 and run["errors"] == 0 for run in found["runs"])
+    assert all(run["films"] > 0 for run in found["runs"])
+    # A busy machine may refuse films that arrive at a rate, but not those of clients that wait for their answer.
+    assert all(run["errors"] == 0 for run in found["runs"] if run["kind"] in {"bare", "closed"})
     assert found["memory_mb"] > 0
     assert found["start_s"] > 0
 

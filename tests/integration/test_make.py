@@ -82,14 +82,17 @@ def test_another_store_is_packed_and_served_with_its_own_reference_answers(tmp_p
     for name in ("pneumonia.onnx", "contract.json"):
         (tmp_path / name).write_bytes((ROOT / "model_store" / name).read_bytes())
     (tmp_path / "reference").mkdir()
-    planned = make("--dry-run", "serve", f"MODEL_STORE={tmp_path}").stdout
+    (tmp_path / "reference" / "expected.json").touch()
+    planned = " ".join(make("--dry-run", "serve", f"MODEL_STORE={tmp_path}").stdout.split())
     assert f"--export-path {tmp_path}" in planned
     assert f"build/archive,{tmp_path}/pneumonia.onnx,{tmp_path}/contract.json" in planned
-    assert f"MODEL_STORE={tmp_path} REFERENCE={tmp_path}/reference" in planned
+    assert f"cp {tmp_path}/reference/expected.json build/archive/reference/" in planned
+    assert f"MODEL_STORE={tmp_path}" in planned
 
 
-def test_shipped_store_is_served_with_the_repository_s_reference_answers() -> None:
-    assert "MODEL_STORE=model_store REFERENCE=reference" in make("--dry-run", "serve").stdout
+def test_shipped_store_is_packed_with_the_repository_s_reference_answers() -> None:
+    planned = make("--dry-run", "--always-make", "archive").stdout
+    assert "cp reference/expected.json reference/normal-1-224.jpeg" in planned
 
 
 def test_shipped_recipe_is_reproduced_unless_another_is_named() -> None:

@@ -194,12 +194,11 @@ async def bench(  # noqa: PLR0913  (each is what some test overrides)
                 "MAX_FILM_BYTES": "3000000",
                 "WORKERS": "1",
                 "QUEUE_LIMIT": "4",
-                "RUN_DIR": str(tmp_path),
                 "ACCESS_LOG": str(access_log),
                 "UPLOAD_TIMEOUT_S": str(upload_timeout_s),
                 "PREDICT_TIMEOUT_S": str(patience_s),
             }
-        ).model_copy(update=dict.fromkeys(UPSTREAM_PORTS, upstream.port) | {"port": unused_port()})
+        ).model_copy(update=dict.fromkeys(UPSTREAM_PORTS, upstream.port) | {"port": unused_port(), "run_dir": tmp_path})
         run_dir = RunDir(tmp_path)
         run_dir.keys.write_text(json.dumps({"inference": {"key": "inf"}, "management": {"key": "man"}}))
         bench = Bench(torchserve, settings=settings, buffer=buffer)

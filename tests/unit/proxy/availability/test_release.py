@@ -66,9 +66,10 @@ class Bench:
 
     def __init__(self, tmp_path: Path, buffer: FilmBuffer) -> None:
         (tmp_path / "run").mkdir()
-        environ = {"RUN_DIR": str(tmp_path / "run"), "MODEL_STORE": str(tmp_path / "store")}
         self.folder = tmp_path
-        self.settings = Settings.from_environ(environ)
+        # Past the check of the path's length: no socket is made here.
+        folders = {"run_dir": tmp_path / "run", "model_store": tmp_path / "store"}
+        self.settings = Settings.from_environ({}).model_copy(update=folders)
         self.releases = Releases(self.settings, buffer)
         self.steps: list[str] = []
 
