@@ -22,7 +22,9 @@ FROM python:3.11-slim-bookworm
 RUN useradd --create-home --uid 1000 screening
 WORKDIR /app
 COPY --from=build /app/.venv .venv
-COPY --from=build /app/model_store/pneumonia.mar model_store/
+# Its own, so that `python -m proxy.manage deploy` can keep what it puts in service.
+RUN mkdir model_store && chown screening model_store
+COPY --from=build --chown=screening /app/model_store/pneumonia.mar model_store/
 COPY config config
 COPY reference reference
 COPY proxy proxy

@@ -7,9 +7,9 @@ broken connection), the longest wait, what must hold, and whether it held. Ends 
 
 import argparse
 import asyncio
-import json
 import logging
 import random
+import resource
 import shutil
 import signal
 import socket
@@ -18,11 +18,10 @@ import tempfile
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from itertools import cycle
 from pathlib import Path
-from typing import Any
 
 import aiohttp
 import psutil
@@ -370,6 +369,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _chaos(args: argparse.Namespace) -> None:
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # each connection is a file, on both sides
     setting = prepare(args)
     rows: list[Row] = []
     with tempfile.TemporaryDirectory(prefix="chaos-", ignore_cleanup_errors=True) as folder:
@@ -381,8 +382,6 @@ def _chaos(args: argparse.Namespace) -> None:
                 logger.info(
                     "%-5s %s: %s (%s)", "holds" if rows[-1].holds else "FAILS", name, rows[-1].value, rows[-1].limit
                 )
-    document: dict[str, Any] = {"machine": setting.machine, "faults": [asdict(one) for one in rows]}
-    (args.out / "chaos.json").write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
     if failed := [one.name for one in rows if not one.holds]:
         raise LoadError(f"{len(failed)} of {len(rows)} do not hold: {', '.join(failed)}")
 

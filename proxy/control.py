@@ -60,7 +60,7 @@ class Control:
         try:
             request = json.loads(await reader.readline())
             say(result=await COMMANDS[request["command"]](self, request, report))
-        except ProxyError as exc:
+        except (ProxyError, OSError) as exc:
             say(error=str(exc))
         except (ValueError, KeyError, TypeError) as exc:
             say(error=f"not understood: {exc!r}")
@@ -95,12 +95,13 @@ class Control:
         workers = int(request["workers"])
         if not 1 <= workers <= MAX_WORKERS:
             raise ManagementError(f"{workers} is not a whole number from 1 to {MAX_WORKERS}")
-        releases = [one for one in (self._releases.current, self._releases.candidate) if one is not None]
-        for release in releases:
-            await release.client.management.scale(workers)
-            await _scaled(release, workers)
-            report(f"{release.archive.name} has {workers} workers")
-        return await releases[0].client.management.describe()
+        async with self._releases.exclusive():
+            releases = [one for one in (self._releases.current, self._releases.candidate) if one is not None]
+            for release in releases:
+                await release.client.management.scale(workers)
+                await _scaled(release, workers)
+                report(f"{release.archive.name} has {workers} workers")
+            return await releases[0].client.management.describe()
 
     async def deploy(self, request: dict[str, Any], report: Callable[[str], None]) -> Any:
         """Bring up an archive; by a share of 1 it takes over."""

@@ -28,6 +28,9 @@ from proxy.errors import ManagementError, ProxyError
 from proxy.settings import Settings
 from proxy.torchserve.run_dir import CURRENT, RunDir
 
+MAX_LINE_BYTES = 2**24
+"""Of an answer: TorchServe's description grows with its workers."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return its exit status."""
@@ -52,7 +55,7 @@ async def ask(run_dir: Path, request: dict[str, Any]) -> Any:
         ManagementError: The service does not run, or could not do it.
     """
     try:
-        reader, writer = await asyncio.open_unix_connection(run_dir / SOCKET)
+        reader, writer = await asyncio.open_unix_connection(run_dir / SOCKET, limit=MAX_LINE_BYTES)
     except OSError as exc:
         raise ManagementError(f"no service can be reached in {run_dir}: is the service running?") from exc
     try:

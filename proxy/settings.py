@@ -5,6 +5,7 @@ A bad value is a `SettingsError` that names the variable and the value.
 
 import math
 import os
+import ssl
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -137,6 +138,13 @@ class Settings(BaseModel):
             path = getattr(self, name)
             if path is not None and not path.is_file():
                 raise SettingsError(f"{name.upper()}={str(path)!r} is no file")
+        if self.tls_certfile is not None:
+            try:
+                ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(self.tls_certfile, self.tls_keyfile)
+            except (OSError, ssl.SSLError) as exc:
+                raise SettingsError(
+                    f"TLS_CERTFILE and TLS_KEYFILE are no pair of a certificate and its key: {exc}"
+                ) from exc
         if self.max_held_bytes < self.max_body_bytes:
             raise SettingsError(
                 f"MAX_HELD_BYTES={self.max_held_bytes} cannot hold one film of MAX_FILM_BYTES={self.max_film_bytes}"

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -79,7 +80,7 @@ class Archive:
                 )
         except FileNotFoundError as exc:
             raise ArchiveError(f"there is no archive {path}: run `make archive` first") from exc
-        except (OSError, zipfile.BadZipFile) as exc:
+        except (OSError, EOFError, zlib.error, zipfile.BadZipFile, NotImplementedError, RuntimeError) as exc:
             raise ArchiveError(f"{path} cannot be read as an archive: {exc}") from exc
         except (ValueError, KeyError, TypeError) as exc:
             raise ArchiveError(f"{path} is no archive of this service: {exc!r}") from exc

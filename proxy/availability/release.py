@@ -18,7 +18,7 @@ from proxy.availability.archive import Archive
 from proxy.availability.prober import Prober
 from proxy.availability.readiness import Readiness
 from proxy.availability.supervisor import Supervisor
-from proxy.errors import DeployError, ProxyError
+from proxy.errors import DeployError, ProxyError, StartError
 from proxy.settings import MODEL_NAME, Settings
 from proxy.torchserve.client import TorchServeClient
 from proxy.torchserve.film_buffer import FilmBuffer
@@ -90,6 +90,7 @@ class Release:
         """Wait until no film is in it, or those that are have had their time."""
         with suppress(TimeoutError):
             async with asyncio.timeout(PATIENCE * self.settings.predict_timeout_s):
+                await asyncio.sleep(IDLE_POLL_S)  # a film that has just been given to it is not in it yet
                 while self.admission.waiting or self.admission.in_torchserve:
                     await asyncio.sleep(IDLE_POLL_S)
 
@@ -117,6 +118,8 @@ class Releases:
         self.candidate: Release | None = None
         self.share = 0.0
         """Of the films that the candidate screens, 0 to 1."""
+        self._ending: set[Release] = set()
+        """Out of service, and not stopped yet."""
         self.stopping = False
         """Whether the service is about to end: films are still screened, and /health sends no new clients."""
 
@@ -150,7 +153,9 @@ class Releases:
             ProxyError: The archive is none, or the version does not come up, or answers reference films wrongly: the
                 one in service stays.
         """
-        async with self._exclusive():
+        async with self.exclusive():
+            if not self.current.supervisor.ready_once.is_set():
+                raise DeployError(f"{self.current.archive.name} is still starting")
             if self.candidate is not None:
                 raise DeployError(f"{self.candidate.archive.name} is a candidate already: promote or abandon it")
             archive = Archive.read(path)
@@ -167,11 +172,16 @@ class Releases:
                     stays = f"{self.current.archive.name} stays"
                     raise DeployError(f"{archive.name} does not serve, {stays}: {str(exc).splitlines()[0]}") from exc
                 raise
-            self.share = share
             report(f"{archive.name} screens the reference films as expected")
             if share >= 1:
-                await self._promote(report)
+                try:
+                    await self._promote(report)
+                except DeployError:
+                    self.candidate = None
+                    await candidate.stop()
+                    raise
             else:
+                self.share = share
                 report(f"{archive.name} screens {share:.0%} of the films: promote or abandon it")
 
     async def promote(self, report: Report) -> None:
@@ -180,7 +190,7 @@ class Releases:
         Raises:
             DeployError: There is none, it is not ready, or the archive cannot be kept for the next start.
         """
-        async with self._exclusive():
+        async with self.exclusive():
             await self._promote(report)
 
     async def abandon(self, report: Report) -> None:
@@ -189,7 +199,7 @@ class Releases:
         Raises:
             DeployError: There is none.
         """
-        async with self._exclusive():
+        async with self.exclusive():
             if self.candidate is None:
                 raise DeployError("there is no candidate")
             candidate, self.candidate, self.share = self.candidate, None, 0.0
@@ -216,8 +226,11 @@ class Releases:
     async def watch_disk(self) -> None:
         """Log when the archive on disk is exchanged, which by itself changes nothing."""
         seen = self.current.archive.sha256
+        version = None
         while True:
             await asyncio.sleep(EXCHANGE_POLL_S)
+            if version == (version := _version(self._settings.archive)):
+                continue
             with suppress(ProxyError):
                 on_disk = await asyncio.to_thread(Archive.read, self._settings.archive)
                 if on_disk.sha256 not in {seen, self.current.archive.sha256}:
@@ -231,15 +244,16 @@ class Releases:
 
     async def stop(self) -> None:
         """Stop all."""
-        for release in (self.candidate, self.current):
-            if release is not None:
-                await release.stop()
+        for release in self._all():
+            await release.stop()
 
     def kill(self) -> None:
         """Kill every TorchServe now: the end is urgent, and nothing must stay behind."""
-        for release in (self.candidate, self.current):
-            if release is not None:
-                release.supervisor.kill()
+        for release in self._all():
+            release.supervisor.kill()
+
+    def _all(self) -> list[Release]:
+        return [self.current, *([self.candidate] if self.candidate else []), *self._ending]
 
     async def _promote(self, report: Report) -> None:
         candidate, old = self.candidate, self.current
@@ -254,8 +268,10 @@ class Releases:
         await self._end(old, report)
 
     async def _end(self, release: Release, report: Report) -> None:
+        self._ending.add(release)
         await release.idle()
         await release.stop()
+        self._ending.discard(release)
         report(f"{release.archive.name} is ended")
 
     def _keep(self, new: Archive, old: Archive) -> None:
@@ -263,24 +279,31 @@ class Releases:
 
         Each file is replaced whole, the old version's first: a kill in between leaves a version that serves.
         """
+        copies = {path.with_name(f".{path.name}"): path for path in (self.previous, self._settings.archive)}
         try:
-            for archive, path in ((old, self.previous), (new, self._settings.archive)):
-                temporary = path.with_name(f".{path.name}")
-                shutil.copyfile(archive.path, temporary)
-                temporary.replace(path)
+            for archive, copy in zip((old, new), copies, strict=True):
+                shutil.copyfile(archive.path, copy)
+            for copy, path in copies.items():
+                copy.replace(path)
         except OSError as exc:
+            for copy in copies:
+                copy.unlink(missing_ok=True)
             raise DeployError(f"MODEL_STORE cannot be written, the next start would not serve it: {exc}") from exc
 
     def _release(self, archive: Archive, settings: Settings) -> Release:
         """Return a release with a copy of its archive: what happens to the file on disk does not reach it."""
         self._number += 1
         store = settings.run_dir / "archives" / str(self._number)
-        store.mkdir(mode=0o700, parents=True)
         copy = store / f"{MODEL_NAME}.mar"
-        shutil.copyfile(archive.path, copy)
-        run_dir = settings.run_dir / str(self._number)
-        own = settings.model_copy(update={"model_store": store, "run_dir": run_dir})
-        return Release(Archive.read(copy), own, self._buffer)
+        try:
+            store.mkdir(mode=0o700, parents=True)
+            shutil.copyfile(archive.path, copy)
+            served = Archive.read(copy)
+        except (OSError, ProxyError) as exc:
+            shutil.rmtree(store, ignore_errors=True)
+            raise StartError(f"{archive.path} cannot be copied to RUN_DIR: {exc}") from exc
+        own = settings.model_copy(update={"model_store": store, "run_dir": settings.run_dir / str(self._number)})
+        return Release(served, own, self._buffer)
 
     def _beside(self) -> Settings:
         """Return settings with the configured ports for TorchServe, or, while those are taken, with free ones."""
@@ -296,10 +319,23 @@ class Releases:
         link.symlink_to(release.run_dir.path.name)
         link.replace(self._settings.run_dir / CURRENT)
 
-    def _exclusive(self) -> asyncio.Lock:
+    def exclusive(self) -> asyncio.Lock:
+        """Return the lock of commands that change releases.
+
+        Raises:
+            DeployError: Another one is under way.
+        """
         if self._command.locked():
             raise DeployError("another command is under way")
         return self._command
+
+
+def _version(path: Path) -> tuple[int, int, int] | None:
+    """Return what changes whenever a file does."""
+    with suppress(OSError):
+        facts = path.stat()
+        return facts.st_mtime_ns, facts.st_size, facts.st_ino
+    return None
 
 
 def _free_ports(count: int) -> list[int]:

@@ -1,11 +1,12 @@
 """Who may use the service, and how much: API keys and a rate limit, both optional, as plain ASGI."""
 
+import ipaddress
 import math
 import time
 
 from limits import RateLimitItem
-from limits.storage import MemoryStorage
-from limits.strategies import MovingWindowRateLimiter
+from limits.aio.storage import MemoryStorage
+from limits.aio.strategies import FixedWindowRateLimiter
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from proxy.errors import RateLimitError, RequestError, UnauthorisedError
@@ -18,6 +19,15 @@ OPEN = ("/health", "/health/live", "/health/ready")
 BEARER = b"bearer "
 
 
+def network(address: str) -> str:
+    """Return what counts as one client: an IPv4 address, or the /64 that an IPv6 address is one of."""
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return address
+    return str(ipaddress.ip_network((parsed, 64), strict=False)) if parsed.version == 6 else address  # noqa: PLR2004
+
+
 class Access:
     """Refuses requests without a key, and films beyond the rate limit of a key, or of an address without keys."""
 
@@ -25,13 +35,13 @@ class Access:
         self._app = app
         self._keys = keys
         self._rate_limit = rate_limit
-        self._limiter = MovingWindowRateLimiter(MemoryStorage())
+        self._limiter = FixedWindowRateLimiter(MemoryStorage())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Run the application, or refuse."""
         if scope["type"] == "http" and scope["path"] not in OPEN:
             try:
-                self._spend(self._client(scope), scope)
+                await self._spend(self._client(scope), scope)
             except RequestError as exc:
                 await send_error(send, exc)
                 return
@@ -40,8 +50,7 @@ class Access:
     def _client(self, scope: Scope) -> str:
         """Return whose rate limit counts: the key's name, or the address."""
         if self._keys is None:
-            address = scope.get("client")
-            return str(address[0]) if address else ""
+            return network(scope["client"][0]) if scope.get("client") else ""
         headers = dict(scope["headers"])
         authorisation = headers.get(b"authorization", b"")
         is_bearer = authorisation[: len(BEARER)].lower() == BEARER
@@ -51,9 +60,9 @@ class Access:
             raise UnauthorisedError
         return owner
 
-    def _spend(self, client: str, scope: Scope) -> None:
+    async def _spend(self, client: str, scope: Scope) -> None:
         if self._rate_limit is None or (scope["method"], scope["path"]) != ("POST", "/predict"):
             return
-        if not self._limiter.hit(self._rate_limit, client):
-            reset_at = self._limiter.get_window_stats(self._rate_limit, client).reset_time
+        if not await self._limiter.hit(self._rate_limit, client):
+            reset_at = (await self._limiter.get_window_stats(self._rate_limit, client)).reset_time
             raise RateLimitError(str(self._rate_limit), retry_after_s=max(1, math.ceil(reset_at - time.time())))

@@ -69,8 +69,6 @@ def create_app(settings: Settings, *, releases: Releases, buffer: FilmBuffer) ->
     others = _framework(releases, metrics)
 
     async def route(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"].endswith("/"):
-            scope = {**scope, "path": scope["path"].removesuffix("/")}  # served, not redirected to what Host says
         if releases.stopping:
             send = _closing(send)
         films = scope["type"] == "http" and scope["path"] == "/predict" and scope["method"] == "POST"
@@ -80,7 +78,14 @@ def create_app(settings: Settings, *, releases: Releases, buffer: FilmBuffer) ->
     if settings.keys_file is not None or settings.rate_limit is not None:
         keys = Keys(settings.keys_file) if settings.keys_file is not None else None
         app = Access(app, keys=keys, rate_limit=settings.rate_limit)
-    return RequestId(Observe(app, metrics, log=settings.access_log))
+    observed = Observe(app, metrics, log=settings.access_log)
+
+    async def outermost(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"].endswith("/"):
+            scope = {**scope, "path": scope["path"].removesuffix("/")}  # served, not redirected to what Host says
+        await observed(scope, receive, send)
+
+    return RequestId(outermost)
 
 
 def _framework(releases: Releases, metrics: Metrics) -> FastAPI:
@@ -108,7 +113,7 @@ def _framework(releases: Releases, metrics: Metrics) -> FastAPI:
         release = releases.current
         if release.readiness.ready:
             await release.prober.probe()
-        release.readiness.require()
+        releases.current.readiness.require()  # looked at again: the probed one may have been taken out of service
         return Health(status="ok")
 
     @app.get("/metrics", response_class=PlainTextResponse)

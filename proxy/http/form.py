@@ -16,6 +16,9 @@ FIELD = "file"
 DICOM_TYPE = "application/dicom"
 """A body of this type is the film itself, as DICOM systems send it (PS3.18, 8.7.3)."""
 
+MAX_DIGITS = 18
+"""Of Content-Length."""
+
 MAX_PARTS = 32
 MAX_PART_HEADERS = 8
 MAX_BOUNDARY = 70
@@ -39,7 +42,7 @@ def declared_size(headers: Mapping[str, str], max_film_bytes: int) -> int:
         )
     if not (declared.isascii() and declared.isdecimal()):
         return most  # chunked: counted as it arrives
-    if int(declared) > most:
+    if len(declared) > MAX_DIGITS or int(declared) > most:
         raise TooLargeError(max_film_bytes)
     return int(declared)
 

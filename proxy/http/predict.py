@@ -9,7 +9,7 @@ from typing import Any
 from starlette.types import Receive, Scope, Send
 
 from proxy.availability.release import Releases
-from proxy.errors import RequestError, SlowUploadError, UpstreamError, error_body
+from proxy.errors import RequestError, SlowUploadError, UnavailableError, UpstreamError, error_body
 from proxy.http.answer import send_error, send_json
 from proxy.http.form import declared_size, read_film
 from proxy.settings import Settings
@@ -47,6 +47,10 @@ class Predict:
             return
         except _ClientLeftError:
             reply = Reply(HTTPStatus.BAD_REQUEST, b"")
+        except asyncio.CancelledError:
+            # The time of those in flight is over.
+            await send_error(send, UnavailableError("the service is stopping", code="stopping"))
+            return
         except Exception:
             # A fault of ours: the traceback goes to the log, not to the client.
             logger.exception("a film could not be answered")

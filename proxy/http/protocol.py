@@ -1,7 +1,6 @@
-"""Uvicorn's HTTP protocol, with six edges of ours."""
+"""Uvicorn's HTTP protocol, with edges of ours."""
 
 import asyncio
-import math
 from contextlib import suppress
 from http import HTTPStatus
 from typing import Any
@@ -12,11 +11,20 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from proxy.errors import error_body
 
 MAX_HEAD_BYTES = 65_536
-"""The request line and all header fields of a request; more is 431. Tokens of the longest kind take a few thousand."""
+"""The request line and all header fields of a request, or what a body has beside its content; more is 431."""
 
 MAX_DISCARDED_BYTES = 200_000_000
 """Read and thrown away after a refusal, so that clients that send all before they listen get to the answer."""
 
+
+FRAMING_BYTES = 16
+"""What a piece of a chunked body may have beside its content."""
+
+MAX_PIPELINED = 16
+"""Requests that a client may send ahead of its answers; each costs some kilobytes."""
+
+WRITE_TIMEOUT_S = 60.0
+"""How long a client may leave its answers unread."""
 
 HEAD_TIMEOUT_S = 10.0
 """From the connection, or the first byte of a further request, to the end of the request's head."""
@@ -33,11 +41,12 @@ sends, before it sees why."""
 
 
 class HttpProtocol(HttpToolsProtocol):
-    """Differs from uvicorn's in what clients in the field need.
+    """Differs from uvicorn's in what clients in the field need, and in what others must not do.
 
     - Malformed HTTP is answered in the shared JSON shape.
-    - A head without end, or one that takes long, is refused: the parser would collect it, ever more slowly, and let all
-      others wait. A connection over which no request comes is closed.
+    - Heads, trailers and chunk extensions without end are refused, as are heads that take long: the parser would
+      collect them, ever more slowly, and let all others wait. A connection over which no request comes is closed, and
+      one over which requests come without their answers being read.
     - A refused body is not read without end.
     - An offer to change the protocol is ignored, and the request's body is read: Java's HttpClient and `curl --http2`
       offer HTTP/2 with their first request, film and all (RFC 9110, section 7.8).
@@ -46,12 +55,18 @@ class HttpProtocol(HttpToolsProtocol):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self._in_body = False
+        self._framing_bytes = 0
+        """What has arrived of a head, or beside the content of a body."""
         self._discarded_bytes = 0
-        self._head_bytes: float = 0
-        """What has arrived of a head that is not complete."""
         self._refused = False
+        self._running: RequestResponseCycle | None = None
+        """The request that is being answered; further ones may have been parsed."""
         self._deadline: asyncio.TimerHandle | None = None
         """Of a head that is not complete, or of a refused body."""
+        self._write_deadline: asyncio.TimerHandle | None = None
+
+    # Connection
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait for a request."""
@@ -59,8 +74,10 @@ class HttpProtocol(HttpToolsProtocol):
         self._deadline = self.loop.call_later(HEAD_TIMEOUT_S, self._give_up_head)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the deadline."""
+        """Forget the deadlines, and have nothing more answered."""
         self._met_deadline()
+        self.resume_writing()
+        self._disconnect_requests()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -69,17 +86,49 @@ class HttpProtocol(HttpToolsProtocol):
             self._discard(len(data))
             return
         self._unset_keepalive_if_required()
-        self._head_bytes += len(data)
+        self._framing_bytes += len(data)
         try:
             self._parse(memoryview(data))
         except httptools.HttpParserError:
             self.send_400_response("Invalid HTTP request received.")
             return
-        if self._head_bytes > MAX_HEAD_BYTES:
+        if self._framing_bytes > MAX_HEAD_BYTES:
             message = f"the request's line and header fields are over the limit of {MAX_HEAD_BYTES} bytes"
             self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "header_too_large", message)
-        elif self._head_bytes > 0 and self._deadline is None:
-            self._deadline = self.loop.call_later(HEAD_TIMEOUT_S, self._give_up_head)
+        elif self._deadline is None:
+            if self._in_body and self.cycle.response_complete:
+                self._deadline = self.loop.call_later(DISCARD_TIMEOUT_S, self.transport.close)
+            elif not self._in_body and self._framing_bytes > 0:
+                self._deadline = self.loop.call_later(HEAD_TIMEOUT_S, self._give_up_head)
+
+    def eof_received(self) -> bool:  # type: ignore[override]  # asyncio's may, uvicorn's never does
+        """Keep the connection of a client that has closed its side after a whole request, until it is answered.
+
+        One that has left altogether looks the same, until something is sent to it: its system then resets the
+        connection, which is noticed at the next write. An interim answer does no harm (RFC 9110, section 15.2).
+        """
+        if self.cycle is None or self.cycle.more_body or self.cycle.response_complete:
+            return False
+        self.cycle.keep_alive = False
+        if self.scope["http_version"] == "1.1":
+            for delay_s in LEFT_PROBES_S:
+                self.loop.call_later(delay_s, self._ask_whether_left, self.cycle)
+        return True
+
+    def pause_writing(self) -> None:
+        """Begin to wait for the client to read."""
+        super().pause_writing()
+        if self._write_deadline is None:
+            self._write_deadline = self.loop.call_later(WRITE_TIMEOUT_S, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """The client has read."""
+        if self._write_deadline is not None:
+            self._write_deadline.cancel()
+            self._write_deadline = None
+        super().resume_writing()
+
+    # Parser
 
     def _parse(self, data: memoryview) -> None:
         """Parse what arrived, and anew, without its offer, each request that offers another protocol.
@@ -101,68 +150,76 @@ class HttpProtocol(HttpToolsProtocol):
         lines += [b"%b: %b" % header for header in self.headers if header[0] != b"upgrade"]
         return b"\r\n".join([*lines, b"", b""])
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header field; a trailer is dropped."""
+        if not self._in_body:
+            super().on_header(name, value)
+
     def on_headers_complete(self) -> None:
         """Begin a request, unless it is to be parsed anew."""
-        self._head_bytes = -math.inf  # what follows is a body
+        self._framing_bytes = 0
         self._met_deadline()
         if not self.parser.should_upgrade():
+            if len(self.pipeline) >= MAX_PIPELINED:
+                raise ValueError("too many requests ahead of their answers")  # a 400
+            self._in_body = True
             super().on_headers_complete()
         elif self.parser.get_method() == b"CONNECT":
             raise ValueError("this is no proxy to elsewhere")  # a 400; it would be an upgrade however often parsed
 
+    def on_body(self, body: bytes) -> None:
+        """Take a piece of the request's body."""
+        self._framing_bytes -= len(body) + FRAMING_BYTES
+        super().on_body(body)
+        if self.cycle.response_complete:
+            self._discard(len(body))
+
     def on_message_complete(self) -> None:
         """End a request, unless it is to be parsed anew."""
-        self._head_bytes = 0
+        self._in_body = False
+        self._framing_bytes = self._discarded_bytes = 0
         self._met_deadline()
         if not self.parser.should_upgrade():
             super().on_message_complete()
 
-    def eof_received(self) -> bool:  # type: ignore[override]  # asyncio's may, uvicorn's never does
-        """Keep the connection of a client that has closed its side after a whole request, until it is answered.
+    # Answers
 
-        One that has left altogether looks the same, until something is sent to it: its system then resets the
-        connection, which is noticed at the next write. An interim answer does no harm (RFC 9110, section 15.2).
-        """
-        if self.cycle is None or self.cycle.more_body or self.cycle.response_complete:
-            return False
-        self.cycle.keep_alive = False
-        if self.scope["http_version"] == "1.1":
-            for delay_s in LEFT_PROBES_S:
-                self.loop.call_later(delay_s, self._ask_whether_left, self.cycle)
-        return True
-
-    def _ask_whether_left(self, cycle: RequestResponseCycle) -> None:
-        if not cycle.response_started and not self.transport.is_closing():
-            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-
-    def on_body(self, body: bytes) -> None:
-        """Take a piece of the request's body."""
-        super().on_body(body)
-        if self.cycle.response_complete:
-            if self._deadline is None:
-                self._deadline = self.loop.call_later(DISCARD_TIMEOUT_S, self.transport.close)
-            self._discard(len(body))
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what is not HTTP, and hang up."""
         self._refuse(HTTPStatus.BAD_REQUEST, "bad_request", msg)
 
     def _refuse(self, status: HTTPStatus, code: str, message: str) -> None:
+        """Answer what cannot be parsed on, and read no more than lets the client see why."""
         body = error_body(code, message)
         head = (
             f"HTTP/1.1 {status.value} {status.phrase}\r\ncontent-type: application/json\r\n"
             f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
         )
+        begun = self._running is not None and self._running.response_started and not self._running.response_complete
         self._refused = True
         self._met_deadline()
-        if self.cycle is not None:  # an earlier request of this connection: its answer would be taken for this one
-            self.cycle.disconnected = True
-            self.cycle.message_event.set()
-        self.transport.write(head.encode() + body)
+        self._disconnect_requests()  # the answer to one of them would be taken for this one
+        if not begun:
+            self.transport.write(head.encode() + body)
         if self.transport.can_write_eof():  # TLS cannot
             with suppress(OSError):  # it has left
                 self.transport.write_eof()
         self.loop.call_later(LINGER_S, self.transport.close)
+
+    def _disconnect_requests(self) -> None:
+        """Have requests that are not answered yet answered to nobody."""
+        self.pipeline.clear()
+        if self._running is not None and not self._running.response_complete:
+            self._running.disconnected = True
+            self._running.message_event.set()
+
+    def _ask_whether_left(self, cycle: RequestResponseCycle) -> None:
+        if not cycle.response_started and not self.transport.is_closing():
+            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def _discard(self, size: int) -> None:
         self._discarded_bytes += size
@@ -170,7 +227,7 @@ class HttpProtocol(HttpToolsProtocol):
             self.transport.close()
 
     def _give_up_head(self) -> None:
-        if self._head_bytes > 0:
+        if self._framing_bytes > 0:
             message = f"the request's line and header fields did not arrive within {HEAD_TIMEOUT_S:g} s"
             self._refuse(HTTPStatus.REQUEST_TIMEOUT, "header_timeout", message)
         else:

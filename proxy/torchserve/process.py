@@ -41,6 +41,8 @@ LEVELS = {"INFO": logging.INFO, "WARN": logging.WARNING, "ERROR": logging.ERROR,
 STOP_TIMEOUT_S = 8.0
 """A JVM takes about four seconds to end (Netty's quiet period); twice that is a hang."""
 
+RELAY_TIMEOUT_S = 5.0
+
 LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 """Loaded ahead: a child between fork and exec must not load libraries."""
 
@@ -205,7 +207,8 @@ class TorchServe:
                     await self.wait()
         self.kill()
         await self.wait()
-        self._relay.join()
+        # A process that the kernel does not end may keep the output open: not waited for without end, and not here.
+        await asyncio.to_thread(self._relay.join, RELAY_TIMEOUT_S)
         _reap(self.pid)
 
     def kill(self) -> None:

@@ -729,6 +729,13 @@ async def test_requests_are_not_logged_unless_asked_for(bench: Bench, caplog: py
     assert not [record for record in caplog.records if record.name == "proxy.access"]
 
 
+async def test_film_with_a_slash_behind_its_path_is_counted_and_guarded_alike(bench: Bench) -> None:
+    form = aiohttp.FormData()
+    form.add_field("file", io.BytesIO(b"film"), filename="film.jpeg")
+    assert (await bench.send("POST", "/predict/", data=form)).status == 200
+    assert (await samples(bench))['screening_answers_total{status="200"}'] == 1
+
+
 async def test_service_that_stops_serves_on_and_sends_no_new_clients(bench: Bench) -> None:
     bench.releases.stopping = True
     status, body, _ = await bench.send("GET", "/health")

@@ -51,6 +51,10 @@ class FakeReleases:
         self.share = 0.0
         self.calls: list[tuple[object, ...]] = []
         self.fault: Exception | None = None
+        self.lock = asyncio.Lock()
+
+    def exclusive(self) -> asyncio.Lock:
+        return self.lock
 
     async def deploy(self, path: Path, share: float, report: Callable[[str], None]) -> None:
         await self._note("deploy", path, share, report=report)

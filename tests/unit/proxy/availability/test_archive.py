@@ -79,6 +79,15 @@ def test_archive_that_lacks_a_part_is_refused_by_its_name(pack: Callable[[Member
         Archive.read(pack({other: content for other, content in MEMBERS.items() if other != name}))
 
 
+def test_damaged_archive_is_refused(pack: Callable[[Members], Path]) -> None:
+    path = pack(MEMBERS)
+    content = bytearray(path.read_bytes())
+    content[40:60] = bytes(20)
+    path.write_bytes(content)
+    with pytest.raises(ArchiveError):
+        Archive.read(path)
+
+
 def test_part_that_would_unpack_to_much_is_refused(pack: Callable[[Members], Path]) -> None:
     with pytest.raises(ArchiveError, match="over"):
         Archive.read(pack({**MEMBERS, CONTRACT: b" " * 2_000_000}))

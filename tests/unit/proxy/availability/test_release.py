@@ -25,7 +25,8 @@ class FakeRelease:
         self.settings = settings
         self.run_dir = RunDir(settings.run_dir)
         self.readiness = SimpleNamespace(ready=True, reason="")
-        self.supervisor = SimpleNamespace(kill=self.kill)
+        self.supervisor = SimpleNamespace(kill=self.kill, ready_once=asyncio.Event())
+        self.supervisor.ready_once.set()
         self.keeper: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.stopped = self.killed = False
         self.waits = asyncio.Event()
@@ -253,3 +254,36 @@ async def test_end_of_the_release_in_service_ends_the_run_and_of_an_old_one_does
     bench.releases.current.keeper.set_exception(StartError("it is over"))
     with pytest.raises(StartError, match="over"):
         await run
+
+
+async def test_nothing_is_deployed_before_the_first_release_is_ready(bench: Bench) -> None:
+    bench.releases.current.supervisor.ready_once.clear()
+    with pytest.raises(DeployError, match="still starting"):
+        await bench.deploy("2")
+
+
+async def test_version_that_cannot_be_kept_is_ended_again(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def ready_and_full(release: FakeRelease) -> None:
+        def refuse(*_: object) -> None:
+            raise OSError(28, "No space left on device")
+
+        assert release.archive.version == "2"
+        monkeypatch.setattr("proxy.availability.release.shutil.copyfile", refuse)
+
+    monkeypatch.setattr(FakeRelease, "ready", ready_and_full)
+    with pytest.raises(DeployError, match="No space left"):
+        await bench.deploy("2")
+    assert bench.versions == ("1",)
+    assert {bench.releases.choose().archive.version for _ in range(20)} == {"1"}
+    assert bench.on_disk() == "1"
+    assert not list(bench.settings.model_store.glob(".*"))
+
+
+async def test_archive_that_cannot_be_copied_leaves_nothing(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("proxy.availability.release.shutil.copyfile", refuse)
+    with pytest.raises(StartError, match=r"RUN_DIR: .*No space left"):
+        await bench.deploy("2")
+    assert [path.name for path in (bench.settings.run_dir / "archives").iterdir()] == ["1"]

@@ -83,3 +83,10 @@ async def test_limit_is_of_the_key_where_there_are_keys(keys: Keys) -> None:
     assert (await client.send(x_api_key="aaa", address="1.1.1.1"))[0] == 200
     assert (await client.send(x_api_key="aaa", address="2.2.2.2"))[0] == 429
     assert (await client.send(x_api_key="bbb", address="1.1.1.1"))[0] == 200
+
+
+async def test_addresses_of_one_ipv6_network_are_one_client() -> None:
+    client = Client(rate_limit=parse("1/minute"))
+    assert (await client.send(address="2001:db8::1"))[0] == 200
+    assert (await client.send(address="2001:db8::2"))[0] == 429
+    assert (await client.send(address="2001:db8:0:1::1"))[0] == 200

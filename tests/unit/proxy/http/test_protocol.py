@@ -276,3 +276,77 @@ async def test_refused_body_that_takes_long_is_not_read_on(monkeypatch: pytest.M
                 await writer.drain()
                 await asyncio.sleep(0.02)
         assert writer.transport.is_closing() or reader.at_eof()
+
+
+@pytest.mark.parametrize("piece", [b"X-Trailer: " + b"x" * 1000 + b"\r\n", b"X: " + b"x" * 2000])
+@pytest.mark.parametrize("app", [refuse_unread, tell])
+async def test_trailers_without_end_are_refused(app: ASGIApp, piece: bytes) -> None:
+    async with connect(app) as (reader, writer):
+        writer.write(b"POST /a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n")
+        with suppress(ConnectionError):
+            for _ in range(2 * MAX_HEAD_BYTES // len(piece)):
+                writer.write(piece)
+                await writer.drain()
+                await asyncio.sleep(0)
+            await reader.read()
+        assert writer.transport.is_closing() or reader.at_eof()
+
+
+async def test_chunk_extension_without_end_is_refused(telling: Connection) -> None:
+    reader, writer = telling
+    writer.write(b"POST /a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1;")
+    with suppress(ConnectionError):
+        for _ in range(1000):  # more than one read of the server's, whose beginning may not be counted
+            writer.write(b"x" * 1000)
+            await writer.drain()
+    assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 431 ")
+
+
+async def test_trailer_is_no_header_field(telling: Connection) -> None:
+    reader, writer = telling
+    writer.write(
+        b"POST /a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\nX-Name: forged\r\n\r\n"
+    )
+    assert await answer(reader) == b"POST /a - x"
+
+
+async def test_body_in_many_small_chunks_is_read(telling: Connection) -> None:
+    reader, writer = telling
+    count = 20_000
+    writer.write(b"POST /a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n" + b"1\r\nx\r\n" * count)
+    writer.write(b"0\r\n\r\n")
+    assert (await answer(reader)).endswith(b"x" * count)
+
+
+async def test_requests_far_ahead_of_their_answers_are_refused(telling: Connection) -> None:
+    reader, writer = telling
+    writer.write(b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n" * 1000)
+    assert b"HTTP/1.1 400 " in await reader.read()
+
+
+async def test_garbage_behind_a_request_is_refused_without_a_traceback(
+    telling: Connection, caplog: pytest.LogCaptureFixture
+) -> None:
+    reader, writer = telling
+    writer.write(b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n" * 2 + b"\x00garbage\r\n\r\n")
+    assert (await reader.read()).startswith(b"HTTP/1.1 400 ")
+    await asyncio.sleep(0.05)
+    assert "Traceback" not in caplog.text
+
+
+async def test_client_that_does_not_read_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "WRITE_TIMEOUT_S", 0.2)
+    ended = asyncio.Event()
+
+    async def pour(_scope: Scope, _receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        try:
+            for _ in range(2000):
+                await send({"type": "http.response.body", "body": b"x" * 100_000, "more_body": True})
+        finally:
+            ended.set()
+
+    async with connect(pour) as (_, writer):
+        writer.transport.pause_reading()  # type: ignore[attr-defined]
+        writer.write(b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n")
+        await ended.wait()
