@@ -6,12 +6,15 @@ from collections.abc import Sequence
 
 from proxy.availability.archive import ReferenceFilm
 from proxy.availability.readiness import Readiness
-from proxy.errors import ProbeError, ProxyError
+from proxy.errors import ProbeError, ProxyError, WorkerDiedError
 from proxy.torchserve.client import Reply, TorchServeClient
 from proxy.torchserve.film_buffer import FilmBuffer, HeldFilm
 
 FRESH_S = 0.1
 """A probe's result is used again this long, so that a flood of health checks costs at most ten films a second."""
+
+
+NO_WORKER = "no worker has the model loaded"
 
 
 class Prober:
@@ -75,7 +78,7 @@ class Prober:
     async def _screen_reference_films(self) -> None:
         # Asked first, because a film sent to dead workers is never answered.
         if not await self._client.management.ready_workers():
-            raise ProbeError("no worker has the model loaded")
+            raise ProbeError(NO_WORKER)
         if self.readiness.ready:
             await self._check(*next(self._next_film))
         else:
@@ -83,7 +86,10 @@ class Prober:
             await self.check_all()
 
     async def _check(self, reference: ReferenceFilm, film: HeldFilm) -> None:
-        (reply,) = await self._client.inference.screen([film])
+        try:
+            (reply,) = await self._client.inference.screen([film])
+        except WorkerDiedError:  # the others may live
+            (reply,) = await self._client.inference.screen([film])
         if reply is None:
             raise ProbeError("the handler did not begin a lone film")
         if not isinstance(reply, Reply):

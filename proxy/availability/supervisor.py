@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from proxy.availability.prober import Prober
+from proxy.availability.prober import NO_WORKER, Prober
 from proxy.errors import ProxyError, StartError
 from proxy.settings import Settings
 from proxy.torchserve.client import TorchServeClient
@@ -164,15 +164,13 @@ class Supervisor:
                 pass  # not so far yet
             await asyncio.sleep(self._intervals.poll_s)
 
-    async def _alarmed(self, timeout_s: float) -> bool:
-        """Wait, but no longer than until a worker dies; return whether one did."""
+    async def _wait_or_alarm(self, timeout_s: float) -> None:
+        """Wait, but no longer than until a worker dies."""
         alarm = self._readiness.admission.alarm
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 await alarm.wait()
-        alarmed = alarm.is_set()
         alarm.clear()
-        return alarmed
 
     async def _watch(self, torchserve: TorchServe) -> None:
         loop, wait = asyncio.get_running_loop(), self._intervals
@@ -182,14 +180,14 @@ class Supervisor:
                 # From the last prediction on, not from the last look: who asks later leaves a slow film's neighbours
                 # less time to answer before it is taken for stalled.
                 due_s = max(wait.poll_s, self._readiness.last_success + wait.watch_s - loop.time())
-                alarmed = await self._alarmed(due_s)
+                await self._wait_or_alarm(due_s)
             else:
                 await asyncio.sleep(wait.recovery_watch_s)
-                alarmed = True
-            if alarmed or not self._readiness.ready or loop.time() - self._readiness.last_success >= wait.watch_s:
+            if not self._readiness.ready or loop.time() - self._readiness.last_success >= wait.watch_s:
                 await self._prober.probe()
             with suppress(ProxyError):  # the probe says what it means
-                await self._count_workers()
+                if not await self._count_workers() and self._readiness.ready:
+                    self._readiness.failed(NO_WORKER)  # at once: films wait for none
                 heard_at = loop.time()
             if loop.time() - heard_at > wait.hung_after_s:
                 logger.warning("TorchServe has not answered for %.0f s", loop.time() - heard_at)

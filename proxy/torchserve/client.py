@@ -20,7 +20,7 @@ MANAGEMENT_TIMEOUT_S = 1.0
 """The management API answers in milliseconds, or is in trouble."""
 
 WORKER_DIED = "Worker died"
-"""TorchServe's message then."""
+"""TorchServe's message then, with status 500, or another one with 507, as where the worker had no memory left."""
 
 REFUSED = frozenset(
     {HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.UNSUPPORTED_MEDIA_TYPE, HTTPStatus.UNPROCESSABLE_ENTITY}
@@ -228,9 +228,9 @@ def _failure(status: int, content: bytes) -> RequestError:
         return UpstreamError("the model failed on this film")
     if status < HTTPStatus.INTERNAL_SERVER_ERROR and status != HTTPStatus.BAD_REQUEST:
         return UpstreamError(f"TorchServe answered {status}")
-    if status == HTTPStatus.INTERNAL_SERVER_ERROR and WORKER_DIED in _message(content):
+    if status == HTTPStatus.INSUFFICIENT_STORAGE or WORKER_DIED in _message(content):
         return WorkerDiedError()
-    # No worker or queue full (503), out of memory (507), stale token after a restart (400).
+    # No worker or queue full (503), stale token after a restart (400).
     return UnavailableError(f"TorchServe cannot screen films now ({status})")
 
 

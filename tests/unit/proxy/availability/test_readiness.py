@@ -9,7 +9,7 @@ from proxy.availability.admission import Admission
 from proxy.availability.archive import ReferenceFilm
 from proxy.availability.prober import FRESH_S, Prober
 from proxy.availability.readiness import Readiness, State
-from proxy.errors import ProxyError, UnavailableError
+from proxy.errors import ProxyError, UnavailableError, WorkerDiedError
 from proxy.torchserve.client import Reply, TorchServeClient
 from proxy.torchserve.film_buffer import FilmBuffer, HeldFilm
 from proxy.torchserve.transport import BodyTransport
@@ -197,3 +197,17 @@ async def test_check_of_all_films_raises_what_is_wrong(bench: Bench) -> None:
     bench.client.p_pneumonia[b"second"] = 0.9
     with pytest.raises(ProxyError, match=r"expected 0\.5"):
         await bench.prober.check_all()
+
+
+async def test_reference_film_whose_worker_died_is_screened_by_another(bench: Bench) -> None:
+    bench.readiness.succeeded()
+    bench.client.fault = WorkerDiedError()
+
+    def mend() -> None:
+        if len(bench.client.films) > 1:
+            bench.client.fault = None
+
+    bench.client.meanwhile = mend
+    await bench.prober.probe()
+    assert bench.readiness.ready
+    assert bench.client.films == [b"first", b"first"]

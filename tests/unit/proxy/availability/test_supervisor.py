@@ -296,6 +296,31 @@ async def test_torchserve_that_hangs_is_killed_and_started_anew(monkeypatch: pyt
     await end(task)
 
 
+async def test_death_of_all_workers_is_said_when_a_film_meets_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench(replace(QUICK, watch_s=1e9))
+    monkeypatch.setattr("proxy.availability.supervisor.TorchServe.start", bench.start)
+    task = asyncio.create_task(bench.supervisor.run())
+    await bench.supervisor.ready_once.wait()
+    bench.client.workers = 0
+    bench.prober.works = False
+    bench.admission.alarm.set()
+    await until(lambda: bench.readiness.state is State.UNAVAILABLE)
+    await end(task)
+
+
+async def test_death_of_one_worker_leaves_the_service_ready(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench(replace(QUICK, watch_s=1e9))
+    monkeypatch.setattr("proxy.availability.supervisor.TorchServe.start", bench.start)
+    task = asyncio.create_task(bench.supervisor.run())
+    await bench.supervisor.ready_once.wait()
+    bench.prober.works = False  # as where the reference film is with the worker that died
+    bench.admission.alarm.set()
+    await until(lambda: not bench.admission.alarm.is_set())
+    await asyncio.sleep(0.05)
+    assert bench.readiness.ready
+    await end(task)
+
+
 async def test_short_trouble_is_left_to_torchserve(bench: Bench) -> None:
     task = asyncio.create_task(bench.supervisor.run())
     await bench.supervisor.ready_once.wait()
