@@ -10,8 +10,9 @@ request: in TorchServe they would wait as well, and nothing could join them.
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from heapq import merge
 from itertools import islice
 from operator import attrgetter
@@ -25,6 +26,10 @@ TICK_S = 0.1
 
 PATIENCE = 5
 """A film is given up at this many times the stall time, even while others are answered."""
+
+STUCK_AFTER = 8
+"""A request is given up after the stall time when so many that were sent after it have been answered: its worker hangs,
+and TorchServe takes ten seconds to see it. A slow film on a busy service is overtaken by fewer."""
 
 REQUESTS_PER_WORKER = 2
 """Requests in TorchServe at most: one on each worker and one behind it keep all busy. No more, because TorchServe's own
@@ -47,6 +52,16 @@ class _Ticket:
         """Whether a worker died that had it: it is tried once more, in a request of its own."""
 
 
+@dataclass(slots=True)
+class _Sent:
+    """A request that is in TorchServe."""
+
+    tickets: list[_Ticket]
+    sent_at: float
+    overtaken: int = 0
+    """Requests that were sent after it, and are answered."""
+
+
 class Admission:
     """Lets films through to TorchServe, in the order of their arrival.
 
@@ -64,8 +79,8 @@ class Admission:
         self._queue_limit = queue_limit
         self._stall_s = stall_s
         self._waiting: deque[_Ticket] = deque()
-        self._requests: dict[asyncio.Task[None], list[_Ticket]] = {}
-        """What is in TorchServe, and the films in it."""
+        self._requests: dict[asyncio.Task[None], _Sent] = {}
+        """What is in TorchServe, in the order in which it was sent."""
         self.last_answer = 0.0
         """When TorchServe last answered something, a refusal included; of the loop's clock."""
         self._closed: str | None = None
@@ -80,7 +95,7 @@ class Admission:
     @property
     def in_torchserve(self) -> int:
         """Films in TorchServe."""
-        return sum(len(tickets) for tickets in self._requests.values())
+        return sum(len(sent.tickets) for sent in self._requests.values())
 
     @property
     def _slots(self) -> int:
@@ -148,15 +163,24 @@ class Admission:
             return stalled or now - arrival > PATIENCE * self._stall_s
 
         self._give_up(over, UnavailableError("TorchServe gave no answer in time", code="timeout"))
+        for request, sent in self._requests.items():
+            if sent.overtaken >= STUCK_AFTER and now - sent.sent_at > self._stall_s:
+                self._fail(sent.tickets, UnavailableError("the worker that has the film hangs", code="timeout"))
+                request.cancel()
+
+    @staticmethod
+    def _fail(tickets: Iterable[_Ticket], reason: UnavailableError) -> None:
+        for ticket in tickets:
+            if not ticket.reply.done():
+                ticket.reply.set_exception(reason)
 
     def _give_up(self, over: Callable[[float], bool], reason: UnavailableError) -> None:
         """Fail films by their arrival, and end the requests in which nobody's film is left."""
-        for ticket in [*self._waiting, *(ticket for films in self._requests.values() for ticket in films)]:
-            if over(ticket.arrival) and not ticket.reply.done():
-                ticket.reply.set_exception(reason)
+        tickets = [*self._waiting, *(ticket for sent in self._requests.values() for ticket in sent.tickets)]
+        self._fail((ticket for ticket in tickets if over(ticket.arrival)), reason)
         self._waiting = deque(ticket for ticket in self._waiting if not ticket.reply.done())
-        for request, tickets in self._requests.items():
-            if all(ticket.reply.done() for ticket in tickets):
+        for request, sent in self._requests.items():
+            if all(ticket.reply.done() for ticket in sent.tickets):
                 request.cancel()
 
     def _send(self) -> None:
@@ -164,7 +188,7 @@ class Admission:
         while len(self._requests) < self._slots and (count := self._ready()):
             tickets = [self._waiting.popleft() for _ in range(count)]
             request = asyncio.create_task(self._request(tickets))
-            self._requests[request] = tickets
+            self._requests[request] = _Sent(tickets, asyncio.get_running_loop().time())
             request.add_done_callback(self._done)
 
     def _ready(self) -> int:
@@ -211,5 +235,7 @@ class Admission:
             )
 
     def _done(self, request: asyncio.Task[None]) -> None:
-        del self._requests[request]
+        done = self._requests.pop(request)
+        for sent in self._requests.values():
+            sent.overtaken += sent.sent_at < done.sent_at
         self._send()

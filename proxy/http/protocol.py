@@ -35,6 +35,10 @@ DISCARD_TIMEOUT_S = 60.0
 LEFT_PROBES_S = (0.25, 0.35)
 """When a client that has closed its side is sent an interim answer: after the time in which most are answered."""
 
+REFUSED_PAUSE_S = 0.5
+"""Before the rest of a refused body is read: clients that try again at once would take the processor from films that
+were let in. The answer does not wait."""
+
 LINGER_S = 2.0
 """After a refusal the connection is read this long at most: closed at once, it would be reset under a client that still
 sends, before it sees why."""
@@ -172,6 +176,9 @@ class HttpProtocol(HttpToolsProtocol):
         self._framing_bytes -= len(body) + FRAMING_BYTES
         super().on_body(body)
         if self.cycle.response_complete:
+            if not self._discarded_bytes:
+                self.transport.pause_reading()
+                self.loop.call_later(REFUSED_PAUSE_S, self._resume_reading)
             self._discard(len(body))
 
     def on_message_complete(self) -> None:
@@ -225,6 +232,10 @@ class HttpProtocol(HttpToolsProtocol):
         self._discarded_bytes += size
         if self._discarded_bytes > MAX_DISCARDED_BYTES:
             self.transport.close()
+
+    def _resume_reading(self) -> None:
+        if not self.transport.is_closing():
+            self.transport.resume_reading()
 
     def _give_up_head(self) -> None:
         if self._framing_bytes > 0:

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 import pytest
 
 from proxy.availability import admission as module
-from proxy.availability.admission import BATCH_BYTES, PATIENCE, Admission
+from proxy.availability.admission import BATCH_BYTES, PATIENCE, STUCK_AFTER, Admission
 from proxy.errors import RequestError, UnavailableError, UpstreamError, WorkerDiedError
 from proxy.torchserve.client import InferenceClient, Reply
 from proxy.torchserve.film_buffer import FilmBuffer, HeldFilm
@@ -493,3 +493,35 @@ async def test_film_that_ended_two_workers_is_refused_for_good(buffer: FilmBuffe
     with buffer.place(1) as place, pytest.raises(UpstreamError, match="two workers"):
         await admission.screen(place)
     assert torchserve.requests == [1, 1]
+
+
+class HangingTorchServe(FakeClient):
+    """Never answers its first request, and the others at once."""
+
+    def __init__(self) -> None:
+        super().__init__(batch_films=1)
+        self.requests = 0
+
+    async def screen(self, films: Sequence[HeldFilm]) -> Sequence[Reply]:
+        self.requests += 1
+        if self.requests == 1:
+            await asyncio.Event().wait()
+        return [Reply(200, b"%d" % film.size) for film in films]
+
+
+@pytest.mark.parametrize(("later", "given_up"), [(STUCK_AFTER, True), (STUCK_AFTER - 1, False)])
+async def test_film_of_a_worker_that_hangs_is_given_up_when_many_have_overtaken_it(
+    buffer: FilmBuffer, *, later: int, given_up: bool
+) -> None:
+    admission = Admission(HangingTorchServe(), workers=2, queue_limit=99, stall_s=STALL_S)
+    (stuck,) = await queue(admission, buffer, [1])
+    for _ in range(later):
+        assert await film(admission, buffer) == "answered"
+    admission.sweep(asyncio.get_running_loop().time())
+    assert not stuck.done()
+    await asyncio.sleep(STALL_S + 0.05)
+    admission.answered()
+    admission.sweep(asyncio.get_running_loop().time())
+    await settle()
+    assert stuck.done() is given_up
+    stuck.cancel()
