@@ -35,7 +35,7 @@ DISCARD_TIMEOUT_S = 60.0
 LEFT_PROBES_S = (0.25, 0.35)
 """When a client that has closed its side is sent an interim answer: after the time in which most are answered."""
 
-REFUSED_PAUSE_S = 0.5
+REFUSED_PAUSE_S = 1.0
 """Before the rest of a refused body is read: clients that try again at once would take the processor from films that
 were let in. The answer does not wait."""
 
