@@ -86,11 +86,13 @@ class Engine:
         self._model = self._core.read_model(path)
         self._model.reshape([1, *self._model.input(0).partial_shape[1:]])
         self._half = not exact and "BF16" in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-        busy = self._compile(LOGITS, threads=threads, films_at_once=threads)
+        graph = self._graph(LOGITS)
+        busy = self._compile(graph, threads=threads, films_at_once=threads)
         if self._half and not starts_in_float(busy):  # a change of OpenVINO's: right before quick
             self._half = False
-            busy = self._compile(LOGITS, threads=threads, films_at_once=threads)
-        lone = busy if lone_threads == 1 else self._compile(LOGITS, threads=lone_threads, films_at_once=1)
+            graph = self._graph(LOGITS)
+            busy = self._compile(graph, threads=threads, films_at_once=threads)
+        lone = busy if lone_threads == 1 else self._compile(graph, threads=lone_threads, films_at_once=1)
         self._requests = _Requests(busy, lone)
         self._explaining: _Requests | None = None
 
@@ -112,16 +114,19 @@ class Engine:
         The model for it is compiled when it is first asked for.
         """
         if self._explaining is None:
-            model = self._compile(EXPLANATION, threads=self._threads, films_at_once=self._threads)
+            model = self._compile(self._graph(EXPLANATION), threads=self._threads, films_at_once=self._threads)
             self._explaining = _Requests(model, model)
         passes = [self._explaining.busy.run(film) for film in films]
         logits, features, activation_map = (np.concatenate(parts) for parts in zip(*passes, strict=True))
         return Explanation(logits=logits, features=features, activation_map=activation_map)
 
-    def _compile(self, outputs: tuple[str, ...], *, threads: int, films_at_once: int) -> ov.CompiledModel:
-        model = ov.Model([self._model.output(name).node for name in outputs], self._model.get_parameters())
+    def _graph(self, outputs: tuple[str, ...]) -> ov.Model:
+        graph = ov.Model([self._model.output(name).node for name in outputs], self._model.get_parameters())
+        return _with_float_start(self._core, graph) if self._half else graph
+
+    def _compile(self, graph: ov.Model, *, threads: int, films_at_once: int) -> ov.CompiledModel:
         return self._core.compile_model(
-            _with_float_start(self._core, model) if self._half else model,
+            graph,
             "CPU",
             {
                 "INFERENCE_PRECISION_HINT": _BFLOAT16 if self._half else _FLOAT32,
