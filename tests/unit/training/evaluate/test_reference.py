@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.films import grey, jpeg
+from tests.films import write_reference_films
 from tests.models import write_model_store
 from training.errors import DataError
 from training.evaluate.reference import find_reference_films, main
@@ -12,9 +12,7 @@ from training.evaluate.reference import find_reference_films, main
 @pytest.fixture
 def reference(tmp_path: Path) -> Path:
     folder = tmp_path / "reference"
-    folder.mkdir()
-    (folder / "normal-1-224.jpeg").write_bytes(jpeg(grey(level=60)))
-    (folder / "pneumonia-1-224.jpeg").write_bytes(jpeg(grey(level=190)))
+    write_reference_films(folder)
     (folder / "README.md").write_text("what they are")
     return folder
 

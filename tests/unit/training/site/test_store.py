@@ -6,7 +6,7 @@ import pytest
 from scipy.special import logit
 
 from handler.contract import Calibration, ModelContract
-from tests.films import grey, jpeg
+from tests.films import write_reference_films
 from tests.models import contract, write_model_store
 from training.errors import ArtefactError
 from training.evaluate.calibrate import Choice
@@ -34,9 +34,7 @@ def source(tmp_path: Path) -> Path:
 @pytest.fixture
 def reference(tmp_path: Path) -> Path:
     folder = tmp_path / "films"
-    folder.mkdir()
-    (folder / "normal-1-224.jpeg").write_bytes(jpeg(grey(level=60)))
-    (folder / "pneumonia-1-224.jpeg").write_bytes(jpeg(grey(level=190)))
+    write_reference_films(folder)
     (folder / "README.md").write_text("their licence")
     return folder
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from handler.contract import ModelContract
-from tests.films import grey, jpeg, write_data_set
+from tests.films import write_data_set, write_reference_films
 from training.cli import run
 from training.errors import ArtefactError, DataError
 from training.site.validate import main
@@ -21,9 +21,7 @@ def data(tmp_path: Path) -> Path:
 @pytest.fixture
 def reference(tmp_path: Path) -> Path:
     folder = tmp_path / "reference"
-    folder.mkdir()
-    (folder / "normal-1-224.jpeg").write_bytes(jpeg(grey(level=60)))
-    (folder / "pneumonia-1-224.jpeg").write_bytes(jpeg(grey(level=190)))
+    write_reference_films(folder)
     return folder
 
 
