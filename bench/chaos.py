@@ -10,14 +10,13 @@ import asyncio
 import json
 import logging
 import random
-import resource
 import shutil
 import signal
 import socket
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from http import HTTPStatus
@@ -29,16 +28,19 @@ import aiohttp
 import psutil
 
 from bench.cli import Setting, add_common, prepare, run
-from bench.contender import Contender, Live, live, python_module
+from bench.contender import Live, live, python_module
 from bench.contenders.scoring import MODEL_STORE
 from bench.errors import LoadError
 from bench.films import BenchFilm, body, content_type
 from bench.results import Timing
-from bench.roster import CONTENDERS, OURS
+from bench.roster import service_with
+from proxy.files import allow_open_files
 
 logger = logging.getLogger("bench")
 
 LOAD_SHARE = 0.6
+BEFORE_S = 3.0
+"""How long the load has gone on when a fault happens."""
 RECOVERY_S = 30.0
 """How long the load goes on after a fault."""
 
@@ -145,7 +147,9 @@ class Service:
         return await process.wait()
 
 
-Fault = Callable[[Service], Awaitable[None]]
+Fault = Callable[[Service], None]
+Trial = Callable[[Service], Coroutine[Any, Any, Row]]
+"""Causes a fault under load, and measures what became of the films."""
 
 
 def row(name: str, answers: Sequence[Answer], limit: str, value: str, *, holds: bool) -> Row:
@@ -168,14 +172,13 @@ def row(name: str, answers: Sequence[Answer], limit: str, value: str, *, holds: 
 
 async def outage(service: Service, name: str, fault: Fault, *, refused_s: float, back_s: float) -> Row:
     """Break the service once; measure how soon films are refused, and how soon they are answered again."""
-    load = asyncio.create_task(service.load(3 + RECOVERY_S))
-    await asyncio.sleep(3)
-    broken_s = 3.0
-    await fault(service)
+    load = asyncio.create_task(service.load(BEFORE_S + RECOVERY_S))
+    await asyncio.sleep(BEFORE_S)
+    fault(service)
     answers = await load
     bad = [answer for answer in answers if answer.status != HTTPStatus.OK]
     slowest = max((answer.took_s for answer in bad), default=0.0)
-    back = max((answer.at_s for answer in bad), default=broken_s) - broken_s
+    back = max((answer.at_s for answer in bad), default=BEFORE_S) - BEFORE_S
     broken = sum(answer.status == 0 for answer in answers)
     return row(
         name,
@@ -292,28 +295,28 @@ async def ended(service: Service) -> Row:
     )
 
 
-async def kill_workers(service: Service) -> None:
+def kill_workers(service: Service) -> None:
     """Kill all workers."""
     for worker in service.workers:
         worker.kill()
 
 
-async def kill_jvm(service: Service) -> None:
+def kill_jvm(service: Service) -> None:
     """Kill the JVM."""
     service.jvm.kill()
 
 
-async def stop_jvm(service: Service) -> None:
+def stop_jvm(service: Service) -> None:
     """Stop the JVM, as a debugger would."""
     service.jvm.suspend()
 
 
-async def stop_worker(service: Service) -> None:
+def stop_worker(service: Service) -> None:
     """Stop a worker."""
     service.workers[0].suspend()
 
 
-def faults(seconds: float, broken: Path) -> dict[str, Callable[[Service], Awaitable[Row]]]:
+def faults(seconds: float, broken: Path) -> dict[str, Trial]:
     """Return the faults by name, in the order in which they are tried."""
     mar = str(MODEL_STORE / "pneumonia.mar")
     upload = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=b\r\n"
@@ -360,8 +363,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _chaos(args: argparse.Namespace) -> None:
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # each connection is a file, on both sides
+    allow_open_files()  # each connection is a file, on both sides
     setting = prepare(args)
     rows: list[Row] = []
     with tempfile.TemporaryDirectory(prefix="chaos-", ignore_cleanup_errors=True) as folder:
@@ -381,32 +383,20 @@ def _log(result: Row) -> None:
     logger.info("%-5s %s: %s (%s)", "holds" if result.holds else "FAILS", result.name, result.value, result.limit)
 
 
-def _try(name: str, fault: Callable[[Service], Awaitable[Row]], setting: Setting, folder: Path) -> Row:
+def _try(name: str, fault: Trial, setting: Setting, folder: Path) -> Row:
     """Try one fault on a service of its own, whose model store it may write to."""
     store = folder / f"{name}-store"
     store.mkdir()
     shutil.copy(MODEL_STORE / "pneumonia.mar", store)
-    with live(_ours(store), folder=folder / name, workers=setting.cores, film=setting.films[0]) as up:
+    with live(
+        service_with({"MODEL_STORE": str(store)}), folder=folder / name, workers=setting.cores, film=setting.films[0]
+    ) as up:
         load = up.load(setting.films, folder / name / "bodies")
 
         def flood(clients: int, seconds: float) -> Timing:
             return setting.wrk.run(load, concurrency=clients, seconds=seconds)
 
-        return asyncio.run(_on(Service(up, setting.films, flood), fault))
-
-
-async def _on(service: Service, fault: Callable[[Service], Awaitable[Row]]) -> Row:
-    return await fault(service)
-
-
-def _ours(store: Path) -> Contender:
-    ours = next(contender for contender in CONTENDERS if contender.name == OURS)
-    return replace(
-        ours,
-        commands=lambda place: [
-            (command, {**environ, "MODEL_STORE": str(store)}) for command, environ in ours.commands(place)
-        ],
-    )
+        return asyncio.run(fault(Service(up, setting.films, flood)))
 
 
 if __name__ == "__main__":

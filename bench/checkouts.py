@@ -11,15 +11,14 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
 from bench.cli import add_common, prepare, run
-from bench.contender import Contender, Place, live
+from bench.contender import Contender, live
 from bench.errors import InputError
 from bench.figures import Spread
-from bench.processes import Command
-from bench.roster import CONTENDERS, OURS
+from bench.roster import service_with
 
 FULL, LONE = 16, 1
 """Concurrency for throughput, and for p50."""
@@ -76,14 +75,9 @@ def service(checkout: Path) -> Contender:
     store = checkout / "model_store"
     if not (store / "pneumonia.mar").exists():
         raise InputError(f"{checkout} has no model_store/pneumonia.mar: run `make archive` there")
-    ours = next(contender for contender in CONTENDERS if contender.name == OURS)
-    env = shutil.which("env") or "env"
-
-    def commands(place: Place) -> list[Command]:
-        environ = {"MODEL_STORE": str(store), "REFERENCE": str(checkout / "reference")}
-        return [([env, "-C", str(checkout), *command], {**given, **environ}) for command, given in ours.commands(place)]
-
-    return replace(ours, commands=commands)
+    # REFERENCE is for checkouts from before the archive carried its reference films.
+    environ = {"MODEL_STORE": str(store), "REFERENCE": str(checkout / "reference")}
+    return service_with(environ, prefix=(shutil.which("env") or "env", "-C", str(checkout)))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,8 @@ import requests
 from bench.contenders.scoring import ROOT
 from bench.errors import ContenderError
 from bench.films import BenchFilm, Load, body, content_type, write_bodies
-from bench.processes import Command, free_ports, memory_mb, started, tail
+from bench.processes import Command, memory_mb, started, tail
+from proxy.torchserve.process import free_ports
 
 PEERS_PYTHON = ROOT / ".venv-bench" / "bin" / "python"
 """Of the virtual environment that holds the peers."""

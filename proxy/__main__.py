@@ -9,7 +9,6 @@ setting, 1 where TorchServe does not come up.
 import asyncio
 import logging
 import os
-import resource
 import signal
 import socket
 import sys
@@ -22,6 +21,7 @@ from proxy.availability.archive import Archive
 from proxy.availability.release import Releases
 from proxy.control import Control
 from proxy.errors import SettingsError, StartError
+from proxy.files import allow_open_files
 from proxy.http.app import create_app
 from proxy.http.metrics import access_log
 from proxy.http.request_id import add_request_id
@@ -41,7 +41,7 @@ def main() -> int:
         format="%(asctime)s %(levelname)-7s %(request_id)s %(message)s", level=logging.INFO, handlers=[handler]
     )
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
-    _allow_connections()
+    allow_open_files()
     access_log.addHandler(logging.StreamHandler(sys.stdout))  # whole lines of JSON
     access_log.propagate = False
     try:
@@ -130,13 +130,6 @@ def _on_signals(server: Server, releases: Releases) -> asyncio.Event:
             continue  # started by nohup: meant to outlive its terminal
         asyncio.get_running_loop().add_signal_handler(number, handle)
     return stop
-
-
-def _allow_connections() -> None:
-    """Raise the limit of open files, which counts connections, as far as the system lets us."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _check_free(settings: Settings) -> None:

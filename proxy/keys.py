@@ -22,6 +22,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from proxy.errors import ProxyError, SettingsError
+from proxy.files import file_version
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +42,7 @@ class Keys:
         self._path = path
         self._clock = clock
         self._digests = read_digests(path)
-        self._version = _version(path)
+        self._version = file_version(path)
         self._looked_at = clock()
 
     def owner(self, key: bytes) -> str | None:
@@ -55,7 +56,7 @@ class Keys:
         if self._clock() - self._looked_at < RELOAD_S:
             return
         self._looked_at = self._clock()
-        version = _version(self._path)
+        version = file_version(self._path)
         if version != self._version:
             self._version = version
             try:
@@ -131,15 +132,6 @@ def _run(command: str, name: str) -> str:
     key = secrets.token_urlsafe(32)
     write_digests(path, {**digests, name: hashlib.sha256(key.encode()).hexdigest()})
     return f"{key}\n"
-
-
-def _version(path: Path) -> tuple[int, int] | None:
-    """Return what changes whenever the file does."""
-    try:
-        facts = path.stat()
-    except OSError:
-        return None
-    return facts.st_mtime_ns, facts.st_ino
 
 
 if __name__ == "__main__":

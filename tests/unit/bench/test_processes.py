@@ -1,6 +1,5 @@
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -11,7 +10,7 @@ import psutil
 import pytest
 
 from bench.contenders.scoring import ROOT
-from bench.processes import free_ports, memory_mb, started, tail, together
+from bench.processes import memory_mb, started, tail, together
 
 STUBBORN = """
 import signal, subprocess, sys, time
@@ -112,14 +111,6 @@ def test_memory_is_of_the_whole_family(tmp_path: Path) -> None:
         while (tmp_path / "log").read_text().count("1") < 2 and time.monotonic() < deadline:
             time.sleep(0.02)
         assert 100 < memory_mb(processes) < 250
-
-
-def test_ports_are_free_and_differ() -> None:
-    ports = free_ports(5)
-    assert len(set(ports)) == 5
-    for port in ports:
-        with socket.socket() as trial:
-            trial.bind(("127.0.0.1", port))
 
 
 def test_tail_of_a_missing_log_is_empty(tmp_path: Path) -> None:

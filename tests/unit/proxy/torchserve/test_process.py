@@ -2,6 +2,7 @@ import asyncio
 import errno
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +18,7 @@ from proxy.torchserve.process import (
     command,
     environment,
     escape_property,
+    free_ports,
     read_properties,
     write_config,
 )
@@ -160,3 +162,11 @@ def test_start_that_the_system_refuses_is_one_line(
     monkeypatch.setattr("proxy.torchserve.process.subprocess.Popen", refuse)
     with pytest.raises(StartError, match=r"cannot be started: .*No space left"):
         TorchServe.start(settings, run_dir, {})
+
+
+def test_ports_are_free_and_differ() -> None:
+    ports = free_ports(5)
+    assert len(set(ports)) == 5
+    for port in ports:
+        with socket.socket() as trial:
+            trial.bind(("127.0.0.1", port))
