@@ -15,13 +15,13 @@ from typing import Any
 
 from proxy.availability.release import Release, Releases
 from proxy.errors import ManagementError, ProxyError
+from proxy.settings import MAX_WORKERS
 
 logger = logging.getLogger(__name__)
 
 SOCKET = "control.sock"
 SCALE_TIMEOUT_S = 120.0
 POLL_S = 0.2
-MAX_WORKERS = 256
 
 Command = Callable[["Control", dict[str, Any], Callable[[str], None]], Awaitable[Any]]
 
@@ -72,9 +72,9 @@ class Control:
     async def status(self, _request: dict[str, Any], _report: Callable[[str], None]) -> Any:
         """Return the state of each release."""
         releases = self._releases
-        status = {"current": await _describe(releases.current)}
+        status = {"current": _describe(releases.current)}
         if releases.candidate is not None:
-            status["candidate"] = {**await _describe(releases.candidate), "share": releases.share}
+            status["candidate"] = {**_describe(releases.candidate), "share": releases.share}
         return status
 
     async def versions(self, _request: dict[str, Any], _report: Callable[[str], None]) -> Any:
@@ -139,7 +139,7 @@ COMMANDS: dict[str, Command] = {
 }
 
 
-async def _describe(release: Release) -> dict[str, Any]:
+def _describe(release: Release) -> dict[str, Any]:
     return {
         "version": release.archive.version,
         "archive_sha256": release.archive.sha256,

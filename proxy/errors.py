@@ -18,6 +18,7 @@ ProxyError
     ├── UpstreamError      502 TorchServe answered, but not with a prediction
     └── UnavailableError   503 no prediction can be had now; carries Retry-After
         ├── SaturatedError     too many films are held or wait
+        ├── StoppingError      the service is about to end
         └── WorkerDiedError    the worker that had the film died
 """
 
@@ -180,6 +181,13 @@ class WorkerDiedError(UnavailableError):
 
     def __init__(self) -> None:
         super().__init__("the worker that had the film died")
+
+
+class StoppingError(UnavailableError):
+    """The service is about to end."""
+
+    def __init__(self) -> None:
+        super().__init__("the service is stopping", code="stopping")
 
 
 class SaturatedError(UnavailableError):

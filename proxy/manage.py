@@ -23,9 +23,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from proxy.control import MAX_WORKERS, SOCKET
+from proxy.control import SOCKET
 from proxy.errors import ManagementError, ProxyError
-from proxy.settings import Settings
+from proxy.settings import MAX_WORKERS, Settings
 from proxy.torchserve.run_dir import CURRENT, RunDir
 
 MAX_LINE_BYTES = 2**24

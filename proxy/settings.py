@@ -22,6 +22,8 @@ ROOT = Path(__file__).resolve().parent.parent
 
 MODEL_NAME = "pneumonia"
 
+MAX_WORKERS = 256
+
 FORM_ENVELOPE_BYTES = 65_536
 """Room beside the film for the multipart boundaries, part headers and fields that are ignored."""
 
@@ -52,7 +54,7 @@ class Settings(BaseModel):
     host: str = "127.0.0.1"
     """Where the public port listens."""
     port: Port = 7860
-    workers: int = Field(default_factory=usable_cores, ge=1, le=256)
+    workers: int = Field(default_factory=usable_cores, ge=1, le=MAX_WORKERS)
     """TorchServe workers; each screens one film at a time on one core."""
     inference_port: Port = 8080
     management_port: Port = 8081

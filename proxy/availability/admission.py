@@ -221,8 +221,9 @@ class Admission:
                 self.alarm.set()
                 if ticket.suspect:
                     ticket.reply.set_exception(UpstreamError("two workers died of this film: it is not tried again"))
-                ticket.suspect = True
-                again.append(ticket)
+                else:
+                    ticket.suspect = True
+                    again.append(ticket)
             elif isinstance(reply, Reply):
                 ticket.reply.set_result(reply)
             else:
@@ -230,9 +231,7 @@ class Admission:
         if again:
             # By arrival, not simply to the head, where younger ones of another request would go ahead of them: the
             # oldest that waits is the first of the next request, which is never deferred for others in it.
-            self._waiting = deque(
-                merge((one for one in again if not one.reply.done()), self._waiting, key=attrgetter("arrival"))
-            )
+            self._waiting = deque(merge(again, self._waiting, key=attrgetter("arrival")))
 
     def _done(self, request: asyncio.Task[None]) -> None:
         done = self._requests.pop(request)

@@ -13,7 +13,6 @@ from proxy.torchserve.film_buffer import FilmBuffer, HeldFilm
 FRESH_S = 0.1
 """A probe's result is used again this long, so that a flood of health checks costs at most ten films a second."""
 
-
 NO_WORKER = "no worker has the model loaded"
 
 

@@ -95,7 +95,8 @@ class Supervisor:
         try:
             await asyncio.wait({end, service}, return_when=asyncio.FIRST_COMPLETED)
             if service.done():
-                return service.result()
+                service.result()
+                return False
             steady = self._readiness.steady
             self._readiness.loading()  # at once: films in flight are answered now
             ended = f"TorchServe ended with exit status {end.result()}. Its last lines:\n{torchserve.tail}"
@@ -107,12 +108,12 @@ class Supervisor:
             service.cancel()
             await _to_the_end(self._stop(torchserve, service))
 
-    async def _stop(self, torchserve: TorchServe, service: asyncio.Task[bool]) -> None:
+    async def _stop(self, torchserve: TorchServe, service: asyncio.Task[None]) -> None:
         await asyncio.wait({service})  # whatever it raised, TorchServe must not stay behind
         await torchserve.stop()
 
-    async def _serve(self, torchserve: TorchServe) -> bool:
-        """Wait until predictions succeed, then watch them; return False when they have failed for too long."""
+    async def _serve(self, torchserve: TorchServe) -> None:
+        """Wait until predictions succeed, then watch them; return when they have failed for too long."""
         try:
             async with asyncio.timeout(self._settings.start_timeout_s):
                 await self._come_up(torchserve)
@@ -128,13 +129,12 @@ class Supervisor:
         self._readiness.succeeded()
         self.ready_once.set()
         await self._watch(torchserve)
-        return False
 
     async def _come_up(self, torchserve: TorchServe) -> None:
         # The archive's own configuration starts one worker; the others are asked for as early as possible, so that
         # all load side by side.
-        await self._until(self._ask_for_workers)
-        await self._until(lambda: self._loaded(torchserve))
+        await self._until(self._ask_for_workers, torchserve)
+        await self._until(self._count_workers, torchserve)
         await self._prober.check_all()
 
     async def _ask_for_workers(self) -> bool:
@@ -148,21 +148,13 @@ class Supervisor:
         self._readiness.admission.resize(workers)
         return workers > 0
 
-    async def _loaded(self, torchserve: TorchServe) -> bool:
-        if torchserve.load_error is not None:
-            raise StartError(f"the model does not load: {torchserve.load_error}")
-        return await self._count_workers()
-
-    async def _until(self, step: Callable[[], Awaitable[bool]]) -> None:
-        while True:
-            try:
+    async def _until(self, step: Callable[[], Awaitable[bool]], torchserve: TorchServe) -> None:
+        while torchserve.load_error is None:
+            with suppress(ProxyError):  # not so far yet
                 if await step():
                     return
-            except StartError:
-                raise
-            except ProxyError:
-                pass  # not so far yet
             await asyncio.sleep(self._intervals.poll_s)
+        raise StartError(f"the model does not load: {torchserve.load_error}")
 
     async def _wait_or_alarm(self, timeout_s: float) -> None:
         """Wait, but no longer than until a worker dies."""

@@ -10,7 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from proxy.availability.release import Releases
-from proxy.errors import RequestError, UnavailableError, error_body
+from proxy.errors import RequestError, StoppingError, error_body
 from proxy.http.access import Access
 from proxy.http.form import DICOM_TYPE
 from proxy.http.metrics import Metrics, Observe
@@ -109,7 +109,7 @@ def _framework(releases: Releases, metrics: Metrics) -> FastAPI:
     async def health() -> Health:
         """Say whether a prediction would succeed, having just made one."""
         if releases.stopping:
-            raise UnavailableError("the service is stopping", code="stopping")
+            raise StoppingError
         release = releases.current
         if release.readiness.ready:
             await release.prober.probe()
@@ -154,8 +154,6 @@ async def _http_error(_: Request, exc: Exception) -> Response:
     return Response(error_body(status.name.lower(), status.phrase), status, exc.headers, media_type=JSON)
 
 
-async def _fault(_: Request, _exc: Exception) -> Response:
+async def _fault(request: Request, _exc: Exception) -> Response:
     """A fault of ours: the traceback goes to the log, not to the client."""
-    return Response(
-        error_body("internal_error", "the service failed"), HTTPStatus.INTERNAL_SERVER_ERROR, media_type=JSON
-    )
+    return await _request_error(request, RequestError("the service failed"))

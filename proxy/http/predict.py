@@ -9,7 +9,7 @@ from typing import Any
 from starlette.types import Receive, Scope, Send
 
 from proxy.availability.release import Releases
-from proxy.errors import RequestError, SlowUploadError, UnavailableError, UpstreamError, error_body
+from proxy.errors import RequestError, SlowUploadError, StoppingError, UpstreamError
 from proxy.http.answer import send_error, send_json
 from proxy.http.form import declared_size, read_film
 from proxy.settings import Settings
@@ -17,7 +17,6 @@ from proxy.torchserve.client import Reply
 from proxy.torchserve.film_buffer import FilmBuffer, HeldFilm
 
 logger = logging.getLogger(__name__)
-
 
 VERSION_HEADER = "X-Model-Version"
 """On each result: the version of the model that gave it."""
@@ -37,25 +36,23 @@ class Predict:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        version = ""
         try:
             reply, version = await self._screen(scope, receive)
         except RequestError as exc:
             if isinstance(exc, UpstreamError):
                 logger.error("%s", exc.message)  # noqa: TRY400  (where it was raised says nothing more)
             await send_error(send, exc)
-            return
         except _ClientLeftError:
-            reply = Reply(HTTPStatus.BAD_REQUEST, b"")
+            await send_json(send, HTTPStatus.BAD_REQUEST, b"")
         except asyncio.CancelledError:
             # The time of those in flight is over.
-            await send_error(send, UnavailableError("the service is stopping", code="stopping"))
-            return
+            await send_error(send, StoppingError())
         except Exception:
             # A fault of ours: the traceback goes to the log, not to the client.
             logger.exception("a film could not be answered")
-            reply = Reply(HTTPStatus.INTERNAL_SERVER_ERROR, error_body("internal_error", "the service failed"))
-        await send_json(send, reply.status, reply.body, {VERSION_HEADER: version} if version else None)
+            await send_error(send, RequestError("the service failed"))
+        else:
+            await send_json(send, reply.status, reply.body, {VERSION_HEADER: version})
 
     async def _screen(self, scope: Scope, receive: Receive) -> tuple[Reply, str]:
         """Return the reply to the film, and the version of the model that gave it."""

@@ -86,7 +86,7 @@ class FakeProber(Prober):
 class Bench:
     """A supervisor whose TorchServe, client and prober are stand-ins, on a clock that tests can put forward."""
 
-    def __init__(self, intervals: Intervals, start_timeout_s: float = 5.0) -> None:
+    def __init__(self, intervals: Intervals, start_timeout_s: float) -> None:
         self.clock_s = 0.0
         self.settings = Settings.from_environ({"WORKERS": "3", "START_TIMEOUT_S": str(start_timeout_s)})
         self.client = FakeClient()
@@ -115,8 +115,20 @@ QUICK = Intervals(
 
 
 @pytest.fixture
-async def bench(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Bench]:
-    bench = Bench(QUICK)
+def intervals() -> Intervals:
+    """Tests that want others override it."""
+    return QUICK
+
+
+@pytest.fixture
+def start_timeout_s() -> float:
+    """The same."""
+    return 5.0
+
+
+@pytest.fixture
+async def bench(monkeypatch: pytest.MonkeyPatch, intervals: Intervals, start_timeout_s: float) -> AsyncIterator[Bench]:
+    bench = Bench(intervals, start_timeout_s)
     monkeypatch.setattr("proxy.availability.supervisor.TorchServe.start", bench.start)
     yield bench
     assert all(run.stopped for run in bench.runs)
@@ -163,9 +175,8 @@ async def test_early_end_of_the_first_run_is_reported_with_its_last_lines(bench:
         await task
 
 
-async def test_first_run_that_never_works_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    bench = Bench(QUICK, start_timeout_s=0.05)
-    monkeypatch.setattr("proxy.availability.supervisor.TorchServe.start", bench.start)
+@pytest.mark.parametrize("start_timeout_s", [0.05])
+async def test_first_run_that_never_works_is_given_up(bench: Bench) -> None:
     bench.client.workers = 0
     with pytest.raises(StartError, match=r"START_TIMEOUT_S=0\.05"):
         await bench.supervisor.run()
@@ -236,9 +247,8 @@ async def test_starts_follow_ever_more_slowly_while_torchserve_does_not_stay(ben
     await end(task)
 
 
-async def test_service_that_was_steady_is_started_anew_soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    bench = Bench(replace(QUICK, first_backoff_s=0.01, longest_backoff_s=1000))
-    monkeypatch.setattr("proxy.availability.supervisor.TorchServe.start", bench.start)
+@pytest.mark.parametrize("intervals", [replace(QUICK, first_backoff_s=0.01, longest_backoff_s=1000)])
+async def test_service_that_was_steady_is_started_anew_soon(bench: Bench) -> None:
     task = asyncio.create_task(bench.supervisor.run())
     for number in range(12):  # doubled each time, the wait would be 40 seconds by now
         await until(lambda number=number: len(bench.runs) > number and bench.readiness.ready)
@@ -283,9 +293,8 @@ async def test_end_of_the_service_meets_the_end_of_torchserve(bench: Bench, dela
     assert bench.runs[0].stopped
 
 
-async def test_torchserve_that_hangs_is_killed_and_started_anew(monkeypatch: pytest.MonkeyPatch) -> None:
-    bench = Bench(replace(QUICK, hung_after_s=0.05))
-    monkeypatch.setattr("proxy.availability.supervisor.TorchServe.start", bench.start)
+@pytest.mark.parametrize("intervals", [replace(QUICK, hung_after_s=0.05)])
+async def test_torchserve_that_hangs_is_killed_and_started_anew(bench: Bench) -> None:
     task = asyncio.create_task(bench.supervisor.run())
     await bench.supervisor.ready_once.wait()
     bench.client.hangs = True
@@ -296,9 +305,8 @@ async def test_torchserve_that_hangs_is_killed_and_started_anew(monkeypatch: pyt
     await end(task)
 
 
-async def test_death_of_all_workers_is_said_when_a_film_meets_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    bench = Bench(replace(QUICK, watch_s=1e9))
-    monkeypatch.setattr("proxy.availability.supervisor.TorchServe.start", bench.start)
+@pytest.mark.parametrize("intervals", [replace(QUICK, watch_s=1e9)])
+async def test_death_of_all_workers_is_said_when_a_film_meets_it(bench: Bench) -> None:
     task = asyncio.create_task(bench.supervisor.run())
     await bench.supervisor.ready_once.wait()
     bench.client.workers = 0
@@ -308,9 +316,8 @@ async def test_death_of_all_workers_is_said_when_a_film_meets_it(monkeypatch: py
     await end(task)
 
 
-async def test_death_of_one_worker_leaves_the_service_ready(monkeypatch: pytest.MonkeyPatch) -> None:
-    bench = Bench(replace(QUICK, watch_s=1e9))
-    monkeypatch.setattr("proxy.availability.supervisor.TorchServe.start", bench.start)
+@pytest.mark.parametrize("intervals", [replace(QUICK, watch_s=1e9)])
+async def test_death_of_one_worker_leaves_the_service_ready(bench: Bench) -> None:
     task = asyncio.create_task(bench.supervisor.run())
     await bench.supervisor.ready_once.wait()
     bench.prober.works = False  # as where the reference film is with the worker that died
