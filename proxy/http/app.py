@@ -14,6 +14,7 @@ from proxy.errors import RequestError, StoppingError, error_body
 from proxy.http.access import Access
 from proxy.http.form import DICOM_TYPE
 from proxy.http.metrics import Metrics, Observe
+from proxy.http.page import Page
 from proxy.http.predict import Predict
 from proxy.http.request_id import RequestId
 from proxy.http.schemas import Error, FilmForm, Health, Prediction
@@ -66,7 +67,7 @@ def create_app(settings: Settings, *, releases: Releases, buffer: FilmBuffer) ->
     """
     metrics = Metrics(releases, buffer)
     predict = Predict(settings, releases=releases, buffer=buffer)
-    others = _framework(releases, metrics)
+    others = Page(_framework(releases, metrics))
 
     async def route(scope: Scope, receive: Receive, send: Send) -> None:
         if releases.stopping:

@@ -532,7 +532,7 @@ async def test_slash_at_the_end_changes_nothing(bench: Bench) -> None:
     assert (await bench.send("GET", "/health/", allow_redirects=False)).status == 200
 
 
-@pytest.mark.parametrize("path", ["/", "//", "/nowhere/", "/docs//", "//elsewhere.example/predict/"])
+@pytest.mark.parametrize("path", ["//", "/nowhere/", "/docs//", "//elsewhere.example/predict/"])
 async def test_nothing_is_redirected(bench: Bench, path: str) -> None:
     async with wire(bench) as connection:
         connection.writer.write(b"GET %b HTTP/1.1\r\nHost: elsewhere.example\r\n\r\n" % path.encode())
