@@ -77,16 +77,20 @@ async function send(path, film, parameters, { signal, onBusy, accept = "applicat
 async function answer(path, { method = "GET", body, accept = "*/*", signal }, read) {
   const headers = { Accept: accept };
   if (key.get()) headers.Authorization = `Bearer ${key.get()}`;
-  const timeout = AbortSignal.timeout(TIMEOUT_MS);
-  const options = { method, body, headers, signal: signal ? AbortSignal.any([signal, timeout]) : timeout };
+  const patience = new AbortController();
+  const timer = setTimeout(() => patience.abort(), TIMEOUT_MS);
+  const signals = AbortSignal.any([patience.signal, ...(signal ? [signal] : [])]);
   try {
-    const response = await fetch(new URL(path, document.baseURI), { ...options, cache: "no-store" });
+    const options = { method, body, headers, signal: signals, cache: "no-store" };
+    const response = await fetch(new URL(path, document.baseURI), options);
     if (!response.ok) throw await refusal(response);
     return await read(response);
   } catch (error) {
     if (signal?.aborted || error instanceof ServiceError) throw error;
-    if (timeout.aborted) throw new ServiceError({ code: "no_answer" });
+    if (patience.signal.aborted) throw new ServiceError({ code: "no_answer" });
     throw new ServiceError({ code: error instanceof SyntaxError ? "not_understood" : "unreachable" });
+  } finally {
+    clearTimeout(timer);
   }
 }
 

@@ -171,7 +171,7 @@ export class Card {
     scale.style.setProperty("--threshold", point.threshold);
     scale.toggleAttribute("data-uncertain", uncertain);
     scale.setAttribute("aria-label", words.scale(result));
-    this.#text(".scale-p", `p ${words.decimals(result.p_pneumonia)}`);
+    this.#text(".scale-p", `p = ${words.decimals(result.p_pneumonia)}`);
     this.#text(".scale-threshold", `threshold ${point.threshold}`);
     scale.hidden = false;
   }

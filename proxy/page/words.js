@@ -50,7 +50,7 @@ export function verdict(result) {
   const { operating_point: point, uncertain, gate } = result.detail;
   const found = result.prediction === "PNEUMONIA";
   const side = found ? "at or above" : "below";
-  const why = `p is ${side} the threshold of the operating point ${point.name}.`;
+  const why = `p, the probability of pneumonia, is ${side} the threshold of the operating point ${point.name}.`;
   if (gate.reasons.includes("not_a_chest_film")) {
     return {
       tone: "doubt",
