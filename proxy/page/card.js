@@ -83,7 +83,7 @@ export class Card {
     } catch {
       return false;
     }
-    this.#shape(image.naturalWidth, image.naturalHeight);
+    this.#part(".picture").style.setProperty("--aspect", image.naturalWidth / image.naturalHeight);
     image.alt = `The film ${this.name}`;
     this.#part(".picture-text").hidden = true;
     this.#show(".picture-film", ".enlarge");
@@ -176,13 +176,8 @@ export class Card {
     scale.hidden = false;
   }
 
-  #shape(width, height) {
-    this.#part(".picture").style.setProperty("--aspect", width / height);
-  }
-
   #overlay() {
     if (this.#explanation === null || this.#part(".picture-film").hidden) return;
-    this.#shape(this.#explanation.width_px, this.#explanation.height_px);
     drawMap(this.#part(".picture-heat"), this.#explanation);
     this.#show(".picture-heat", ".heat");
     this.#fade();

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import uvicorn
-from PIL import Image
+from PIL import Image, ImageOps
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -51,9 +51,12 @@ def film(name: str = "pneumonia-1") -> bytes:
     return (REFERENCE / f"{name}-224.jpeg").read_bytes()
 
 
-def error(status: int, code: str, **headers: str) -> Response:
+def error(status: int, code: str, *, reasons: tuple[str, ...] = (), **headers: str) -> Response:
     """Return an error as the service has them."""
-    return JSONResponse({"error": {"code": code, "message": f"the message of {code}"}}, status, headers)
+    said: dict[str, object] = {"code": code, "message": f"the message of {code}"}
+    if reasons:
+        said["reasons"] = reasons
+    return JSONResponse({"error": said}, status, headers)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +82,7 @@ class FakeService:
         """Given to the next films in place of results, one each."""
         self.refuse: Callable[[bytes], Response | None] = lambda _: None
         """Given to a film in place of its result, each time."""
+        self.refuse_explanations: Response | None = None
         self.model_down = False
         self.let_through = threading.Event()
         """While it is not set, films wait."""
@@ -114,8 +118,8 @@ class FakeService:
 
     async def explain(self, request: Request) -> Response:
         sent = await self._film(request)
-        if locked := self._locked(request):
-            return locked
+        if refused := self._locked(request) or self.refuse_explanations:
+            return refused
         if "image/png" in request.headers["accept"]:
             png = io.BytesIO()
             with Image.open(REFERENCE / "normal-1-224.jpeg") as picture:
@@ -188,7 +192,7 @@ class FakeService:
         if self._is_dicom(sent):
             return 224, 224
         with Image.open(io.BytesIO(sent)) as picture:
-            return picture.size
+            return ImageOps.exif_transpose(picture).size
 
 
 def slashless(app: ASGIApp) -> ASGIApp:
