@@ -32,10 +32,7 @@ export const modelCard = () => answer("model/card", {}, (response) => response.t
 
 /** The result of a film with its detail, at an operating point; "" is the service's own. */
 export function predict(film, point, options) {
-  return send("predict", film, { operating_point: point, detail: "true" }, options, async (response) => ({
-    result: await response.json(),
-    requestId: response.headers.get("X-Request-ID"),
-  }));
+  return send("predict", film, { operating_point: point, detail: "true" }, options, (response) => response.json());
 }
 
 /** Where the result comes from: the map of POST /explain. */

@@ -14,6 +14,9 @@ const at = (id) => document.getElementById(id);
 /** In the order of the page. */
 let films = [];
 
+/** As the service describes it; null until it has. */
+let model = null;
+
 /** What films know of the page. */
 const page = {
   get point() {
@@ -21,6 +24,10 @@ const page = {
   },
   get heatmaps() {
     return at("heatmaps").checked;
+  },
+  /** The rule of the model that gave a result; null for another version than the page knows. */
+  uncertainty(result) {
+    return result.detail.model_version === model?.version ? model.uncertainty : null;
   },
   changed(film) {
     summarise();
@@ -89,7 +96,7 @@ function summarise() {
   const count = (which) => films.filter(which).length;
   const done = count((film) => film.state === "done");
   const failed = count((film) => film.state === "failed");
-  const found = count((film) => film.result?.prediction === "PNEUMONIA");
+  const found = count((film) => film.tone === "found");
   const text = words.summary({ total: films.length, done, found, failed });
   at("summary").textContent = text;
   at("progress").max = Math.max(1, films.length);
@@ -132,23 +139,22 @@ async function loadModel() {
   }
 }
 
-let points = [];
-
-function showModel(model) {
-  points = model.operating_points;
-  const chosen = page.point || model.default_operating_point;
-  const options = points.map(({ name }) => {
-    const text = name === model.default_operating_point ? `${name} (the service’s own)` : name;
+function showModel(described) {
+  model = described;
+  const chosen = page.point || model.served_operating_point;
+  const options = model.operating_points.map(({ name }) => {
+    const text = name === model.served_operating_point ? `${name} (the service’s own)` : name;
     return new Option(text, name, false, name === chosen);
   });
   at("point").replaceChildren(...options);
   at("point").disabled = false;
-  at("version").textContent = `Model ${model.model_version}`;
+  at("version").textContent = `Model ${model.version}`;
+  at("version").hidden = false;
   explainPoint();
 }
 
 function explainPoint() {
-  const chosen = points.find(({ name }) => name === page.point);
+  const chosen = model?.operating_points.find(({ name }) => name === page.point);
   at("point-text").textContent = chosen ? words.operatingPoint(chosen) : "";
 }
 
@@ -176,7 +182,7 @@ function askForKey() {
   const refused = api.key.get() !== "";
   api.key.forget();
   at("key-kept").hidden = true;
-  at("docs-link").hidden = true; // a link carries no key
+  at("docs").hidden = true; // a link carries no key
   if (refused) refuseKey("The service does not know this key.");
   if (!at("access").hidden) return;
   at("access").hidden = false;

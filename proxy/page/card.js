@@ -45,26 +45,26 @@ export class Card {
     this.#progress(words.PROGRESS.busy(seconds));
   }
 
-  /** Show a result; returns its headline. */
-  shows(result, requestId) {
+  /** Show a result, and where on the scale results are uncertain by a rule, null for unknown; returns the verdict. */
+  shows(result, rule) {
     const { tone, headline, why, uncertain } = words.verdict(result);
     this.#state(tone, headline, why);
     if (uncertain) this.#part(".verdict").append(element("span", "Uncertain", "badge"));
-    this.#scale(result);
+    this.#scale(result, rule);
     this.#list(words.warnings(result));
-    const pairs = words.facts(result, requestId).flatMap(([name, text]) => [element("dt", name), element("dd", text)]);
+    const pairs = words.facts(result).flatMap(([name, text]) => [element("dt", name), element("dd", text)]);
     this.#part(".facts dl").replaceChildren(...pairs);
     this.#show(".facts", ".receipt");
-    return headline;
+    return { headline, tone };
   }
 
-  /** Show an error in place of a result; returns its headline. */
+  /** Show an error in place of a result; returns what it is called. */
   fails(error) {
     const { headline, why, said, reasons } = words.error(error);
     this.#state("failed", headline, why);
     this.#list(said ? [...reasons, `The service says: ${said}`] : reasons);
     this.#show(".again");
-    return headline;
+    return { headline };
   }
 
   /** Give the keyboard a place to go on from. */
@@ -164,12 +164,17 @@ export class Card {
     this.#part(".warnings").hidden = texts.length === 0;
   }
 
-  #scale(result) {
+  #scale(result, rule) {
     const { operating_point: point, uncertain } = result.detail;
+    // The verdict is the one label that the rule leaves below all of these, or above.
+    const bounds = rule === null ? [0] : [point.threshold, rule.pneumonia_from, rule.normal_to];
     const scale = this.#part(".scale");
     scale.style.setProperty("--p", result.p_pneumonia);
     scale.style.setProperty("--threshold", point.threshold);
+    scale.style.setProperty("--from", Math.min(...bounds));
+    scale.style.setProperty("--to", Math.max(...bounds));
     scale.toggleAttribute("data-uncertain", uncertain);
+    this.#part(".scale-legend").hidden = rule === null;
     scale.setAttribute("aria-label", words.scale(result));
     this.#text(".scale-p", `p = ${words.decimals(result.p_pneumonia)}`);
     this.#text(".scale-threshold", `threshold ${point.threshold}`);
@@ -186,7 +191,7 @@ export class Card {
   #fade() {
     const share = this.#part(".heat-opacity input").value;
     this.#part(".picture-heat").style.opacity = share / 100;
-    this.#text(".heat-opacity output", `${share} %`);
+    this.#text(".heat-share", `${share} %`);
   }
 
   #enlarge() {

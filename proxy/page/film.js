@@ -15,6 +15,8 @@ export class Film {
   state = "waiting";
   /** What the card says at its top, once it is no more waiting. */
   headline = "";
+  /** Of the verdict: "found", "clear" or "doubt". */
+  tone = "";
   result = null;
   error = null;
 
@@ -25,7 +27,10 @@ export class Film {
   #seen = false;
   #explaining = false;
 
-  /** `page` has the user's choices, `point` and `heatmaps`, and is told of `changed(film)` and `removed(film)`. */
+  /**
+   * `page` has the user's choices, `point` and `heatmaps`, and `uncertainty(result)`, the model's rule; it is told of
+   * `changed(film)` and `removed(film)`.
+   */
   constructor(file, page) {
     this.#file = file;
     this.#page = page;
@@ -56,12 +61,12 @@ export class Film {
     this.card.forgetHeatmap();
     this.#page.changed(this);
     try {
-      const { result, requestId } = await screenings.run(() => this.#send(signal), signal);
-      this.#becomes("done", { result, headline: this.card.shows(result, requestId) });
+      const result = await screenings.run(() => this.#send(signal), signal);
+      this.#becomes("done", { result, ...this.card.shows(result, this.#page.uncertainty(result)) });
     } catch (error) {
       if (signal.aborted) return;
       if (!(error instanceof api.ServiceError)) throw error; // a fault of this page, for the console
-      this.#becomes("failed", { error, headline: this.card.fails(error) });
+      this.#becomes("failed", { error, ...this.card.fails(error) });
     }
     this.#page.changed(this);
     await this.explain();
@@ -102,8 +107,8 @@ export class Film {
     await this.screen();
   }
 
-  #becomes(state, { result = null, error = null, headline = "" }) {
-    Object.assign(this, { state, result, error, headline });
+  #becomes(state, { result = null, error = null, headline = "", tone = "" }) {
+    Object.assign(this, { state, result, error, headline, tone });
   }
 
   #send(signal) {

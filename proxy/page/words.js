@@ -4,7 +4,7 @@
 export const decimals = (p) => p.toFixed(4);
 
 /** A proportion as a percentage. */
-export const percent = (share) => `${(100 * share).toFixed(1)} %`;
+export const percent = (share) => `${Number((100 * share).toFixed(1))} %`;
 
 const GATE = {
   not_a_chest_film: "This does not look like a chest X-ray.",
@@ -34,9 +34,12 @@ const SAID_BY = {
 /** A gate reason in plain words; one that the page does not know yet, by its code. */
 export const reason = (code) => GATE[code] ?? `The input gate says: ${code.replaceAll("_", " ")}.`;
 
+/** The codes of the gate; none where the service has switched it off. */
+const gateReasons = (result) => result.detail.gate?.reasons ?? [];
+
 /** What there is to know before a result is believed: the gate's reasons, then the rest of the note's warnings. */
 export function warnings(result) {
-  const codes = result.detail.gate.reasons;
+  const codes = gateReasons(result);
   const sentences = result.note.split("Warning: ").slice(1).map((text) => text.trim());
   const unsaid = sentences.filter((text) => !codes.some((code) => SAID_BY[code]?.test(text)));
   return [...codes.map(reason), ...unsaid.map((text) => text[0].toUpperCase() + text.slice(1))];
@@ -47,11 +50,11 @@ export function warnings(result) {
  * A picture that is no chest film gets no verdict: what the model says of it means nothing.
  */
 export function verdict(result) {
-  const { operating_point: point, uncertain, gate } = result.detail;
+  const { operating_point: point, uncertain } = result.detail;
   const found = result.prediction === "PNEUMONIA";
   const side = found ? "at or above" : "below";
   const why = `p, the probability of pneumonia, is ${side} the threshold of the operating point ${point.name}.`;
-  if (gate.reasons.includes("not_a_chest_film")) {
+  if (gateReasons(result).includes("not_a_chest_film")) {
     return {
       tone: "doubt",
       headline: "Probably not a chest X-ray",
@@ -59,8 +62,14 @@ export function verdict(result) {
     };
   }
   const headline = found ? "Signs of pneumonia found" : "No signs found at this operating point";
-  const doubt = uncertain ? " It is too close to call: a person should look at this film whatever the verdict." : "";
-  return { tone: found ? "found" : "clear", headline, why: why + doubt, uncertain };
+  return { tone: found ? "found" : "clear", headline, why: uncertain ? `${why} ${doubt(result)}` : why, uncertain };
+}
+
+/** What the conformal rule says of an uncertain film. */
+function doubt(result) {
+  const { labels, coverage } = result.detail.prediction_set;
+  const fits = labels.length === 2 ? "both answers" : (labels[0] ?? "neither answer");
+  return `It is too close to call: at a coverage of ${percent(coverage)}, p fits ${fits}. Have a person look at this film.`;
 }
 
 /** p and its threshold as a sentence, for those who do not see the scale. */
@@ -118,22 +127,22 @@ export function error({ code, message, reasons = [] }) {
 const PRESENTATION = { true: "yes", false: "no", null: "uncertain" };
 
 /** The facts of a result as pairs of a name and a text. */
-export function facts(result, requestId) {
+export function facts(result) {
   const { film, operating_point: point, receipt } = result.detail;
   const { bars, window: levels, presentation } = film;
   const trimmed = [bars.left, bars.top, bars.right, bars.bottom];
   return [
     ["File", `${film.kind}, ${film.width_px} × ${film.height_px} pixels, ${film.bits} bits`],
     ["Bars trimmed", trimmed.some(Boolean) ? `left, top, right, bottom: ${trimmed.join(", ")} pixels` : "none"],
-    ["Levels stretched", `from ${levels.low} to ${levels.high}`],
+    ["Levels stretched", `from ${levels.low.toFixed(0)} to ${levels.high.toFixed(0)}`],
     ["Negative", PRESENTATION[presentation.negative]],
     ["Turned", presentation.turned ?? "no"],
-    ["Contrast, colour", `${film.contrast}, ${film.colour} grey levels`],
+    ["Contrast, colour", `${film.contrast.toFixed(1)}, ${film.colour.toFixed(1)} grey levels`],
     ["Operating point", `${point.name}, threshold ${point.threshold}`],
     ["p, unrounded", String(result.detail.p_pneumonia)],
     ["Model version", result.detail.model_version],
     ["SHA-256 of the film", receipt.film_sha256],
-    ["Request", requestId ?? receipt.request_id],
+    ["Request", receipt.request_id],
   ];
 }
 

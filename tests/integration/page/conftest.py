@@ -1,25 +1,19 @@
-"""A real headless Chromium before the page, and what holds in each of its tests."""
+"""A browser before the page of a fake service."""
 
-import shutil
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page
 
+from tests.browser import chromium, clean
 from tests.integration.page.fake_service import FakeService, serving
-
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 
 @pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
     """One for all tests of the page: it takes a second to start."""
-    if CHROMIUM is None:
-        pytest.skip("no Chromium on the PATH; on Debian: apt-get install chromium")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM)
+    with chromium() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture
@@ -36,23 +30,5 @@ def context(browser: Browser) -> Iterator[BrowserContext]:
 
 @pytest.fixture
 def page(context: BrowserContext, fake: FakeService) -> Iterator[Page]:
-    """The page, loaded; whatever a test does, no script fails, and nothing is asked of another host."""
-    faults: list[str] = []
-    elsewhere: list[str] = []
-
-    def on_console(message: ConsoleMessage) -> None:
-        if "Content Security Policy" in message.text:
-            faults.append(message.text)
-
-    def on_request(request: Request) -> None:
-        if not request.url.startswith((fake.url, f"blob:{fake.url}")):
-            elsewhere.append(request.url)
-
-    page = context.new_page()
-    page.on("pageerror", lambda error: faults.append(str(error)))
-    page.on("console", on_console)
-    page.on("request", on_request)
-    page.goto(fake.url)
-    yield page
-    assert faults == []
-    assert elsewhere == []
+    with clean(context.new_page(), fake.url) as page:
+        yield page

@@ -27,8 +27,9 @@ REFERENCE = Path("reference")
 POINTS = {"rule_out": 0.1268, "balanced": 0.7579}
 
 MODEL = {
-    "model_version": "1.2.3",
-    "default_operating_point": "rule_out",
+    "version": "1.2.3",
+    "served_operating_point": "rule_out",
+    "uncertainty": {"coverage": 0.95, "pneumonia_from": 0.12, "normal_to": 0.8},
     "operating_points": [
         {
             "name": name,
@@ -164,6 +165,7 @@ class FakeService:
             "p_pneumonia": said.p,
             "operating_point": {"name": point, "threshold": POINTS[point]},
             "uncertain": said.uncertain,
+            "prediction_set": {"labels": ["NORMAL", "PNEUMONIA"] if said.uncertain else ["NORMAL"], "coverage": 0.95},
             "film": {
                 "kind": "DICOM" if self._is_dicom(sent) else "JPEG",
                 "width_px": width,

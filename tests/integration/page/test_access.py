@@ -8,8 +8,8 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
-from tests.integration.page.actions import box, card, choose, expect_verdict
 from tests.integration.page.fake_service import REFERENCE, FakeService, Said, error, film
+from tests.page_actions import box, card, choose, expect_verdict
 
 pytestmark = pytest.mark.integration
 
@@ -129,6 +129,7 @@ def test_disclaimer_is_always_in_sight(look: tuple[str, Page], fake: FakeService
 
 
 def test_film_is_chosen_by_the_keyboard(page: Page) -> None:
+    page.on("filechooser", lambda _: None)  # from now on, no window of the system opens instead
     expect(page.get_by_text("Model 1.2.3")).to_be_visible()
     page.keyboard.press("Tab")
     expect(page.get_by_label("Choose films")).to_be_focused()

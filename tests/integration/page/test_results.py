@@ -11,8 +11,8 @@ from playwright.sync_api import FilePayload, Page, expect
 
 from tests.dicoms import dicom
 from tests.films import grey, jpeg
-from tests.integration.page.actions import box, card, choose, expect_verdict
 from tests.integration.page.fake_service import POINTS, FakeService, Said, film
+from tests.page_actions import box, card, choose, expect_verdict
 
 pytestmark = pytest.mark.integration
 
@@ -26,7 +26,7 @@ CLEAR = "No signs found at this operating point"
         (Said(p=0.9998), FOUND, "at or above the threshold of the operating point rule_out"),
         (Said(p=0.1268), FOUND, "at or above"),
         (Said(p=0.1267), CLEAR, "below the threshold of the operating point rule_out"),
-        (Said(p=0.14, uncertain=True), FOUND + "Uncertain", "too close to call"),
+        (Said(p=0.14, uncertain=True), FOUND + "Uncertain", "at a coverage of 95 %, p fits both answers"),
         (Said(reasons=("not_a_chest_film",)), "Probably not a chest X-ray", "means nothing for other pictures"),
     ],
 )

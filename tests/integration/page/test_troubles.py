@@ -7,8 +7,8 @@ import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 from starlette.responses import PlainTextResponse, Response
 
-from tests.integration.page.actions import card, choose, expect_verdict
 from tests.integration.page.fake_service import FakeService, error, film
+from tests.page_actions import card, choose, expect_verdict
 
 pytestmark = pytest.mark.integration
 

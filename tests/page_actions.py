@@ -1,8 +1,10 @@
 """What a user does with the page, and what they see."""
 
+from pathlib import Path
+
 from playwright.sync_api import FilePayload, FloatRect, Locator, Page, expect
 
-from tests.integration.page.fake_service import film
+FILM = Path("reference/pneumonia-1-224.jpeg")
 
 
 def choose(page: Page, *films: bytes) -> None:
@@ -10,7 +12,7 @@ def choose(page: Page, *films: bytes) -> None:
     page.get_by_label("Choose films").set_input_files(
         [
             FilePayload(name=f"film-{number}.jpeg", mimeType="image/jpeg", buffer=content)
-            for number, content in enumerate(films or (film(),), start=1)
+            for number, content in enumerate(films or (FILM.read_bytes(),), start=1)
         ]
     )
 
