@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, FilePayload, Page, expect
+from playwright.sync_api import Browser, FilePayload, Page, ViewportSize, expect
 
 from proxy.settings import ROOT
 from tests.browser import chromium, clean
@@ -33,9 +33,9 @@ def service() -> Iterator[Service]:
 
 @pytest.fixture
 def page(browser: Browser, service: Service) -> Iterator[Page]:
-    with browser.new_context(viewport={"width": 1120, "height": 860}) as context:
-        with clean(context.new_page(), f"{service.url}/") as page:
-            yield page
+    viewport: ViewportSize = {"width": 1120, "height": 860}
+    with browser.new_context(viewport=viewport) as context, clean(context.new_page(), f"{service.url}/") as page:
+        yield page
 
 
 def test_films_are_screened_explained_and_shown(page: Page) -> None:

@@ -52,11 +52,12 @@ def film(name: str = "pneumonia-1") -> bytes:
     return (REFERENCE / f"{name}-224.jpeg").read_bytes()
 
 
-def error(status: int, code: str, *, reasons: tuple[str, ...] = (), **headers: str) -> Response:
+def error(status: int, code: str, *, retry_after_s: int | None = None, reasons: tuple[str, ...] = ()) -> Response:
     """Return an error as the service has them."""
     said: dict[str, object] = {"code": code, "message": f"the message of {code}"}
     if reasons:
         said["reasons"] = reasons
+    headers = {} if retry_after_s is None else {"Retry-After": str(retry_after_s)}
     return JSONResponse({"error": said}, status, headers)
 
 
@@ -107,7 +108,7 @@ class FakeService:
 
     def model(self, request: Request) -> Response:
         if self.model_down:
-            return error(503, "loading", **{"Retry-After": "2"})
+            return error(503, "loading", retry_after_s=2)
         return self._locked(request) or JSONResponse(MODEL)
 
     def card(self, request: Request) -> Response:

@@ -1,7 +1,6 @@
 """What the page says when something goes wrong, and that a film can always be tried again."""
 
 import re
-from collections.abc import Iterator
 
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
@@ -31,8 +30,8 @@ TRIES = 5
         (error(500, "internal_error"), "The service failed"),
         (error(502, "prediction_failed"), "The model failed on this film"),
         (error(503, "stopping"), "The service is being stopped"),
-        (error(503, "loading", **{"Retry-After": "3600"}), "The service is still starting"),
-        (error(429, "rate_limited", **{"Retry-After": "61"}), "Too many films in a short time"),
+        (error(503, "loading", retry_after_s=3600), "The service is still starting"),
+        (error(429, "rate_limited", retry_after_s=61), "Too many films in a short time"),
         (PlainTextResponse("<h1>502 Bad Gateway</h1>", 502), "The service cannot screen films now"),
         (PlainTextResponse("too large", 413), "The file is too large"),
         (PlainTextResponse("hello", 200), "The service gave an answer that this page does not understand"),
@@ -76,14 +75,14 @@ def test_one_films_trouble_is_its_own(page: Page, fake: FakeService) -> None:
 
 @pytest.mark.parametrize(("status", "code"), [(503, "saturated"), (429, "rate_limited")])
 def test_busy_service_is_asked_again_when_it_says(page: Page, fake: FakeService, status: int, code: str) -> None:
-    fake.refusals = [error(status, code, **{"Retry-After": "1"})]
+    fake.refusals = [error(status, code, retry_after_s=1)]
     choose(page)
     expect(card(page)).to_contain_text("The service is busy. Trying again in 1 second")
     expect_verdict(page, FOUND)
 
 
 def test_service_that_stays_busy_is_left_alone(page: Page, fake: FakeService) -> None:
-    fake.refuse = lambda _: error(503, "saturated", **{"Retry-After": "0"})
+    fake.refuse = lambda _: error(503, "saturated", retry_after_s=0)
     choose(page)
     expect_verdict(page, "The service has too much to do")
     assert len(fake.asked) == TRIES
@@ -129,10 +128,9 @@ def test_film_that_is_removed_is_not_sent(page: Page, fake: FakeService) -> None
 
 
 @pytest.fixture
-def starting(fake: FakeService) -> Iterator[None]:
+def starting(fake: FakeService) -> None:
     """The service cannot say yet what it serves."""
     fake.model_down = True
-    return
 
 
 @pytest.mark.usefixtures("starting")
@@ -166,10 +164,9 @@ def test_heatmap_that_fails_leaves_the_result(page: Page, fake: FakeService) -> 
 
 
 @pytest.fixture
-def locked(fake: FakeService) -> Iterator[None]:
+def locked(fake: FakeService) -> None:
     """The service has keys."""
     fake.key = "secret-key"
-    return
 
 
 @pytest.mark.usefixtures("locked")
