@@ -149,7 +149,7 @@ export class Card {
 
   #state(tone, headline, why) {
     this.element.dataset.tone = tone;
-    this.element.toggleAttribute("aria-busy", tone === "busy");
+    this.element.setAttribute("aria-busy", String(tone === "busy"));
     this.#text(".verdict", headline);
     this.#text(".why", why);
     this.#hide(".scale", ".warnings", ".facts", ".again", ".receipt");
@@ -191,7 +191,7 @@ export class Card {
   #fade() {
     const share = this.#part(".heat-opacity input").value;
     this.#part(".picture-heat").style.opacity = share / 100;
-    this.#text(".heat-share", `${share} %`);
+    this.#text(".heat-share", `${share}\u00a0%`);
   }
 
   #enlarge() {

@@ -3,8 +3,8 @@
 /** p as the service serves it: four decimals. */
 export const decimals = (p) => p.toFixed(4);
 
-/** A proportion as a percentage. */
-export const percent = (share) => `${Number((100 * share).toFixed(1))} %`;
+/** A proportion as a percentage, in one piece. */
+export const percent = (share) => `${Number((100 * share).toFixed(1))}\u00a0%`;
 
 const GATE = {
   not_a_chest_film: "This does not look like a chest X-ray.",

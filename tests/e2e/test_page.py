@@ -1,9 +1,11 @@
 """The page before the whole service: a browser, the proxy, TorchServe, the shipped model."""
 
+import io
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from playwright.sync_api import Browser, FilePayload, Page, ViewportSize, expect
 
 from handler.imaging import decode
@@ -16,6 +18,8 @@ from tests.page_actions import card, choose, expect_verdict
 REFERENCE = ROOT / "reference"
 
 SCREENSHOT = Path("out/page/service.png")
+COLOURS = 256
+"""Of the screenshot: it is for a document."""
 
 
 @pytest.fixture(scope="module")
@@ -32,13 +36,14 @@ def service() -> Iterator[Service]:
 
 @pytest.fixture
 def page(browser: Browser, service: Service) -> Iterator[Page]:
-    viewport: ViewportSize = {"width": 1120, "height": 860}
+    viewport: ViewportSize = {"width": 1000, "height": 860}
     with browser.new_context(viewport=viewport) as context, clean(context.new_page(), f"{service.url}/") as page:
         yield page
 
 
 def test_films_are_screened_explained_and_shown(page: Page) -> None:
-    choose(page, *[(REFERENCE / f"{name}-1500.jpeg").read_bytes() for name in ("pneumonia-1", "normal-2")])
+    names = ("pneumonia-1-1500.jpeg", "normal-2-1500.jpeg")
+    page.get_by_label("Choose films").set_input_files([REFERENCE / name for name in names])
     expect_verdict(page, "Signs of pneumonia found", 1)
     expect_verdict(page, "No signs found at this operating point", 2)
     for number in (1, 2):
@@ -49,7 +54,8 @@ def test_films_are_screened_explained_and_shown(page: Page) -> None:
     card(page).get_by_text("Details").click()
     page.evaluate("() => scrollTo(0, 0)")
     SCREENSHOT.parent.mkdir(parents=True, exist_ok=True)
-    page.screenshot(path=SCREENSHOT)
+    with Image.open(io.BytesIO(page.screenshot(full_page=True))) as picture:
+        picture.convert("RGB").quantize(COLOURS).save(SCREENSHOT, optimize=True)
 
 
 def test_dicom_file_is_shown(page: Page) -> None:

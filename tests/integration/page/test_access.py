@@ -118,6 +118,7 @@ def test_model_card_is_accessible(look: tuple[str, Page]) -> None:
     expect_accessible(page)
 
 
+@pytest.mark.parametrize("look", ["light", "phone"], indirect=True)
 def test_disclaimer_is_always_in_sight(look: tuple[str, Page], fake: FakeService) -> None:
     _, page = look
     show_all_kinds(page, fake)
@@ -193,6 +194,7 @@ def test_waiting_films_turn_nothing_for_those_who_want_less_motion(browser: Brow
         assert page.evaluate("() => document.getAnimations().length") == 0
 
 
+@pytest.mark.parametrize("look", ["light", "phone"], indirect=True)
 def test_targets_are_large_enough_to_touch(look: tuple[str, Page], fake: FakeService) -> None:
     _, page = look
     show_all_kinds(page, fake)

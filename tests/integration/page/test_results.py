@@ -131,7 +131,7 @@ def test_another_operating_point_screens_the_films_again(page: Page, fake: FakeS
 
 def test_operating_point_says_what_it_is_worth(page: Page) -> None:
     expect(page.get_by_label("Operating point")).to_have_accessible_description(
-        re.compile(r"Threshold 0.1268.*finds 99.3 % .98.2 % to 99.7 %. of those with pneumonia and clears 94.2 %")
+        re.compile(r"Threshold 0.1268.*finds 99.3\s% .98.2\s% to 99.7\s%. of those with pneumonia and clears 94.2\s%")
     )
 
 
@@ -192,6 +192,22 @@ def test_films_can_be_dropped_and_pasted(page: Page) -> None:
     expect(page.get_by_role("article")).to_have_count(2)
     expect_verdict(page, FOUND, 1)
     expect_verdict(page, FOUND, 2)
+
+
+def test_folder_is_dropped_with_the_films_in_it(page: Page, tmp_path: Path) -> None:
+    (tmp_path / "study" / "series").mkdir(parents=True)
+    (tmp_path / "study" / "one.jpeg").write_bytes(film())
+    (tmp_path / "study" / "series" / "two.jpeg").write_bytes(film("normal-1"))
+    (tmp_path / "study" / ".hidden").write_bytes(b"no film")
+    chromium = page.context.new_cdp_session(page)
+    data = {"items": [], "files": [str(tmp_path / "study")], "dragOperationsMask": 1}
+    for step in ("dragEnter", "dragOver", "drop"):
+        chromium.send("Input.dispatchDragEvent", {"type": step, "x": 300, "y": 300, "data": data})
+        if step == "dragOver":
+            expect(page.locator("body")).to_have_attribute("data-dragging", "")
+    expect_verdict(page, FOUND, 2)
+    expect(page.locator("body")).not_to_have_attribute("data-dragging", "")
+    assert sorted(page.locator(".name").all_text_contents()) == ["one.jpeg", "two.jpeg"]
 
 
 def test_films_beyond_the_most_are_left_out_with_a_word(page: Page, fake: FakeService) -> None:
