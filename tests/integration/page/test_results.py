@@ -236,6 +236,15 @@ def test_nothing_of_a_film_is_stored_and_its_name_never_sent(page: Page, fake: F
     assert not any(b"film-1.jpeg" in body for body in fake.bodies)
 
 
+def test_what_a_name_or_an_answer_says_is_text(page: Page, fake: FakeService) -> None:
+    code = "<img src=x onerror=alert(1)>"
+    fake.films[film()] = Said(warning=f"Warning: {code}")
+    name = f"{code}.jpeg"
+    page.get_by_label("Choose films").set_input_files([FilePayload(name=name, mimeType="", buffer=film())])
+    expect(card(page).locator(".name")).to_have_text(name)
+    expect(card(page).locator(".warnings li")).to_have_text(code)
+
+
 _MEAN_COLOUR = """canvas => {
   const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
   return [0, 1, 2, 3].map(part => data.filter((_, place) => place % 4 === part).reduce((a, b) => a + b) / data.length);

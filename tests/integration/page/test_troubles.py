@@ -69,6 +69,7 @@ def test_one_films_trouble_is_its_own(page: Page, fake: FakeService) -> None:
     choose(page, film(), b"no film", film("normal-1"))
     expect_verdict(page, FOUND, 1)
     expect_verdict(page, "This is no film that the service can read", 2)
+    expect(card(page, 2).locator(".stage")).to_be_hidden()  # there is nothing to see
     expect_verdict(page, FOUND, 3)
     expect(page.locator("#summary")).to_have_text("2 of 3 films screened, 2 with signs of pneumonia, 1 failed.")
 
