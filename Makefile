@@ -54,14 +54,19 @@ serve: $(PACKAGES) $(MAR) ## Serve the model on port 7860 (HOST, PORT, WORKERS s
 .PHONY: archive
 archive: $(MAR) ## Rebuild MODEL_STORE/pneumonia.mar when weights, contract, handler or config changed
 
+# There, and newer than the archive, when the service put that there (`make rollback`): not what the sources make. It is
+# served on, but `make archive` and `make deploy` make it anew.
+PUT_HERE := $(if $(filter serve,$(MAKECMDGOALS)),,$(wildcard $(MODEL_STORE)/.pneumonia.put-here))
+
 # The handler is a package: the archiver flattens files, but takes a folder's contents as they are.
-$(MAR): $(ARTEFACTS) $(PROOF) $(HANDLER) $(MODEL_CONFIG) requirements/handler.txt build/.archive-$(DEVICE) | $(PACKAGES)
+$(MAR): $(ARTEFACTS) $(PROOF) $(HANDLER) $(MODEL_CONFIG) requirements/handler.txt $(PUT_HERE) build/.archive-$(DEVICE) | $(PACKAGES)
 	@rm -rf build/archive && mkdir -p build/archive && cp --parents $(filter-out $(ENTRY),$(HANDLER)) build/archive/
 	@mkdir -p build/archive/reference && cp $(PROOF) build/archive/reference/
 	$(BIN)/torch-model-archiver --force --model-name pneumonia --version $(MODEL_VERSION) \
 	  --handler $(ENTRY) --requirements-file requirements/handler.txt \
 	  --config-file $(MODEL_CONFIG) --export-path $(MODEL_STORE) \
 	  --extra-files build/archive,$(subst $(SPACE),$(COMMA),$(strip $(ARTEFACTS)))
+	@rm -f $(MODEL_STORE)/.pneumonia.put-here
 
 # Changes, and the archive with it, when the device does.
 build/.archive-$(DEVICE):
@@ -72,11 +77,12 @@ scale: $(VENV)/.serve ## Set the number of workers of the running service: make 
 	@$(BIN)/python -m proxy.manage scale --workers $(or $(WORKERS),$(error say how many: make scale WORKERS=3))
 
 .PHONY: deploy
-deploy: $(VENV)/.serve $(if $(MAR_FILE),,$(MAR)) ## Put a version in service without stopping: make deploy [MAR_FILE=FILE] [CANARY=10]
-	@$(BIN)/python -m proxy.manage deploy $(or $(MAR_FILE),$(MAR)) $(if $(CANARY),--canary $(CANARY))
+deploy: $(VENV)/.serve $(if $(MAR_FILE),,$(MAR)) ## Put a version in service without stopping: make deploy [MAR_FILE=FILE] [CANARY=10] [SHADOW=50]
+	@$(BIN)/python -m proxy.manage deploy $(or $(MAR_FILE),$(MAR)) $(if $(CANARY),--canary $(CANARY)) \
+	  $(if $(SHADOW),--shadow $(SHADOW))
 
 .PHONY: promote
-promote: $(VENV)/.serve ## Put the candidate of `make deploy CANARY=` in service
+promote: $(VENV)/.serve ## Put the candidate of `make deploy` with CANARY or SHADOW in service
 	@$(BIN)/python -m proxy.manage $@
 
 .PHONY: abandon

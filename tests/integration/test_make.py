@@ -51,6 +51,17 @@ def test_archive_is_rebuilt_when_what_goes_in_has_changed(changed: str) -> None:
     assert make("--question", f"--what-if={changed}", "archive").returncode == 1
 
 
+def test_archive_that_the_service_put_there_is_served_on_and_made_anew_to_be_deployed() -> None:
+    mark = ROOT / "model_store" / ".pneumonia.put-here"
+    mark.touch()
+    try:
+        assert make("--question", "archive").returncode == 1
+        assert "torch-model-archiver" in make("--dry-run", "deploy").stdout
+        assert "torch-model-archiver" not in make("--dry-run", "serve").stdout
+    finally:
+        mark.unlink()
+
+
 def test_archive_is_not_rebuilt_for_what_stays_out() -> None:
     assert make("--question", "--what-if=proxy/http/app.py", "archive").returncode == 0
 
