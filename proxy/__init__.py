@@ -7,6 +7,7 @@ torchserve    the TorchServe process, the client of its APIs, and how films trav
 control       the commands of `python -m proxy.manage`, through a socket in RUN_DIR
 keys          the file of API keys
 files         how many files may be open, and whether one has changed
+machine       what the service needs of the machine: files, memory, disk
 
 Imports go one way: http -> availability -> torchserve -> settings, errors. `__main__` joins them.
 """

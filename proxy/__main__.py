@@ -26,6 +26,7 @@ from proxy.http.app import create_app
 from proxy.http.metrics import access_log
 from proxy.http.request_id import add_request_id
 from proxy.http.server import Server, public_socket
+from proxy.machine import most_connections, require_memory
 from proxy.settings import ROOT, Settings
 from proxy.torchserve.film_buffer import FilmBuffer
 from proxy.torchserve.run_dir import claim
@@ -46,9 +47,11 @@ def main() -> int:
     access_log.propagate = False
     try:
         settings = Settings.from_environ(os.environ)
+        most_connections(settings.workers)
         archive = Archive.read(settings.archive)
         with claim(settings.run_dir), public_socket(settings) as public:
             _check_free(settings)
+            require_memory(settings.workers)
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
                 runner.run(serve(settings, archive, public))
     except SettingsError as exc:

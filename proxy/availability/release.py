@@ -21,6 +21,7 @@ from proxy.availability.shadow import Shadow
 from proxy.availability.supervisor import Supervisor
 from proxy.errors import DeployError, ProxyError, StartError
 from proxy.files import file_version
+from proxy.machine import require_disk
 from proxy.settings import MODEL_NAME, Settings
 from proxy.torchserve.client import TorchServeClient
 from proxy.torchserve.film_buffer import FilmBuffer
@@ -323,8 +324,12 @@ class Releases:
         copy = store / f"{MODEL_NAME}.mar"
         try:
             store.mkdir(mode=0o700, parents=True)
+            require_disk(settings.run_dir, archive.run_bytes)
             shutil.copyfile(archive.path, copy)
             served = Archive.read(copy)
+        except StartError:
+            shutil.rmtree(store, ignore_errors=True)
+            raise
         except (OSError, ProxyError) as exc:
             shutil.rmtree(store, ignore_errors=True)
             raise StartError(f"{archive.path} cannot be copied to RUN_DIR: {exc}") from exc

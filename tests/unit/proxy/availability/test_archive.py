@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.availability.archive import CONTRACT, EXPECTED, Archive, ReferenceFilm
+from proxy.availability.archive import CONTRACT, EXPECTED, MANIFEST, Archive, ReferenceFilm
 from proxy.errors import ArchiveError, ProbeError
 from proxy.settings import ROOT
 from proxy.torchserve.client import Reply
@@ -28,6 +28,8 @@ RECORD = {
     ],
 }
 MEMBERS: Members = {
+    MANIFEST: b'{"model": {"handler": "handler.py"}}',
+    "handler.py": b"class Handler: ...",
     CONTRACT: b'{"model_version": "1.2.3"}',
     EXPECTED: json.dumps(RECORD).encode(),
     "reference/normal-1-224.jpeg": b"a normal film",
@@ -85,6 +87,13 @@ def test_damaged_archive_is_refused(pack: Callable[[Members], Path]) -> None:
     content[40:60] = bytes(20)
     path.write_bytes(content)
     with pytest.raises(ArchiveError):
+        Archive.read(path)
+
+
+def test_archive_with_a_damaged_model_is_refused_by_its_name(pack: Callable[[Members], Path]) -> None:
+    path = pack({**MEMBERS, "model.onnx": b"weights" * 100})
+    path.write_bytes(path.read_bytes().replace(b"weightsweights", b"weightsWeights", 1))
+    with pytest.raises(ArchiveError, match=r"model\.onnx in it is damaged"):
         Archive.read(path)
 
 

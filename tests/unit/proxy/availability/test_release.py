@@ -57,6 +57,8 @@ def pack(path: Path, version: str) -> Path:
     path.parent.mkdir(exist_ok=True)
     film = {"file": "normal-1-224.jpeg", "label": "NORMAL", "p_pneumonia": 0.1}
     with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("MAR-INF/MANIFEST.json", json.dumps({"model": {"handler": "handler.py"}}))
+        archive.writestr("handler.py", "")
         archive.writestr("contract.json", json.dumps({"model_version": version}))
         archive.writestr("reference/expected.json", json.dumps({"tolerance": 0.02, "films": [film]}))
         archive.writestr("reference/normal-1-224.jpeg", b"a film")
