@@ -1,6 +1,7 @@
 """The public API on port 7860: requests, forms and errors.
 
-protocol    uvicorn's HTTP protocol with four edges of ours
+protocol    uvicorn's HTTP protocol with edges of ours
+cut_off     counts the connections that are cut off, and logs them
 server      uvicorn's server and the public socket
 request_id  an id on every answer and log line
 app         routes, and the documentation at /docs
