@@ -286,7 +286,8 @@ class HttpProtocol(HttpToolsProtocol):
         no request has come go first: a client may be about to use the others.
         """
         silent = self.loop.time() - SILENT_S
-        waiting = [one for one in self.connections if one._waits_for_client and one._active_at < silent]
+        ours = (one for one in self.connections if isinstance(one, HttpProtocol))  # all are
+        waiting = [one for one in ours if one._waits_for_client and one._active_at < silent]
         oldest = heapq.nsmallest(1 + most // 20, waiting, key=lambda one: (one._requests > 0, one._active_at))
         for connection in oldest or [self]:
             connection._close_for(TOO_MANY)

@@ -1,10 +1,10 @@
 import resource
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from proxy import machine
 from proxy.errors import SettingsError, StartError
 from proxy.machine import most_connections, require_disk, require_memory
 
@@ -80,7 +80,7 @@ def test_system_that_does_not_say_is_taken_as_enough(tmp_path: Path) -> None:
 
 
 def test_full_disk_is_refused_by_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine.shutil, "disk_usage", lambda _: SimpleNamespace(free=20_000_000))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=20_000_000))
     require_disk(tmp_path, 12_000_000)
     with pytest.raises(StartError, match=r"RUN_DIR=.* has 20 MB of disk left: 21 MB are needed"):
         require_disk(tmp_path, 13_000_000)

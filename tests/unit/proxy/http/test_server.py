@@ -21,7 +21,7 @@ async def seen_client(environ: dict[str, str], peer: str, forwarded: str) -> str
     server = Server(app, Settings.from_environ(environ))
     server.config.load()
     scope = {"type": "http", "client": (peer, 9), "headers": [(b"x-forwarded-for", forwarded.encode())]}
-    await server.config.loaded_app(scope, receive, send)  # type: ignore[arg-type]
+    await server.config.loaded_app(scope, receive, send)
     return str(seen[0])
 
 
