@@ -5,6 +5,7 @@ import resource
 import shutil
 from collections.abc import Iterator
 from contextlib import suppress
+from operator import itemgetter
 from pathlib import Path
 
 from proxy.errors import SettingsError, StartError
@@ -45,11 +46,10 @@ def require_memory(workers: int, proc: Path = Path("/proc"), cgroups: Path = Pat
         SettingsError: There is too little memory.
     """
     needed = LEAST_MEMORY + LEAST_MEMORY_PER_WORKER * workers
-    limits = dict(_memory_limits(proc, cgroups))
-    if limits and (least := min(limits, key=limits.__getitem__)) and limits[least] < needed:
+    what, limit = min(_memory_limits(proc, cgroups), key=itemgetter(1), default=("", needed))
+    if limit < needed:
         raise SettingsError(
-            f"there are only {limits[least] / 1e6:.0f} MB of memory ({least}): WORKERS={workers} needs "
-            f"{needed / 1e6:.0f} MB at least"
+            f"there are only {limit / 1e6:.0f} MB of memory ({what}): WORKERS={workers} needs {needed / 1e6:.0f} MB at least"
         )
 
 

@@ -107,9 +107,7 @@ def test_candidate_screens_its_share_and_is_promoted(service: Service, archives:
     assert version(service) == "2.0.0"
 
 
-def test_candidate_in_the_shadow_is_compared_and_answers_no_client(
-    service: Service, archives: dict[str, Path]
-) -> None:
+def test_candidate_in_the_shadow_is_compared_and_answers_no_client(service: Service, archives: dict[str, Path]) -> None:
     assert service.manage("deploy", str(archives["flips"]), "--shadow", "100").returncode == 0
 
     def compared() -> int:
