@@ -48,9 +48,8 @@ def require_memory(workers: int, proc: Path = Path("/proc"), cgroups: Path = Pat
     needed = LEAST_MEMORY + LEAST_MEMORY_PER_WORKER * workers
     what, limit = min(_memory_limits(proc, cgroups), key=itemgetter(1), default=("", needed))
     if limit < needed:
-        raise SettingsError(
-            f"there are only {limit / 1e6:.0f} MB of memory ({what}): WORKERS={workers} needs {needed / 1e6:.0f} MB at least"
-        )
+        wanted = f"WORKERS={workers} needs {needed / 1e6:.0f} MB at least"
+        raise SettingsError(f"there are only {limit / 1e6:.0f} MB of memory ({what}): {wanted}")
 
 
 def require_disk(folder: Path, needed: int) -> None:
