@@ -48,7 +48,7 @@ help: ## List the targets
 # --- serving
 
 .PHONY: serve
-serve: $(PACKAGES) $(MAR) ## Serve the model on port 7860 (HOST, PORT, WORKERS settable); Ctrl-C ends it
+serve: $(PACKAGES) $(if $(OTEL),$(VENV)/.otel) $(MAR) ## Serve the model on port 7860 (HOST, PORT, WORKERS settable; OTEL=1: traces); Ctrl-C ends it
 	@MODEL_STORE=$(MODEL_STORE) $(if $(WORKERS),WORKERS=$(WORKERS)) exec $(BIN)/python -m proxy
 
 .PHONY: archive
@@ -280,7 +280,11 @@ $(VENV)/.train: requirements/train.txt $(VENV)/.gpu
 	$(PIP_INSTALL) -r requirements/train.txt
 	@touch $@
 
-$(VENV)/.dev: requirements/dev.txt $(VENV)/.train
+$(VENV)/.otel: requirements/otel.txt $(VENV)/.serve
+	$(PIP_INSTALL) -r requirements/otel.txt
+	@touch $@
+
+$(VENV)/.dev: requirements/dev.txt requirements/otel.txt $(VENV)/.train
 	$(PIP_INSTALL) -r requirements/dev.txt
 	@touch $@
 

@@ -9,6 +9,7 @@ predict     POST /predict
 form        finds the film in a request's body
 access      API keys and the rate limit
 metrics     Prometheus metrics and the access log
+tracing     spans of requests, where a collector is named
 answer      an answer or an error, written straight to ASGI
 schemas     the answers as the OpenAPI page shows them
 
