@@ -67,7 +67,8 @@ class Attempt:
 
 def namespace() -> list[str] | None:
     """Return the beginning of a command line that may mount file systems for itself, or None where none may."""
-    for command in (["unshare", "--mount"], ["unshare", "--user", "--map-root-user", "--mount"]):
+    unshare = shutil.which("unshare") or "unshare"
+    for command in ([unshare, "--mount"], [unshare, "--user", "--map-root-user", "--mount"]):
         trial = [*command, "mount", "-t", "tmpfs", "none", "/mnt"]
         with suppress(FileNotFoundError):
             if subprocess.run(trial, capture_output=True, check=False).returncode == 0:
@@ -82,6 +83,12 @@ def on_small_disk(folder: Path, size: str) -> list[str] | None:
     return None if mounting is None else [*mounting, "sh", "-c", script, "sh", str(folder)]
 
 
+def with_limits(*limits: str) -> list[str] | None:
+    """Return the beginning of a command line that runs under limits of prlimit(1), or None."""
+    prlimit = shutil.which("prlimit")
+    return None if prlimit is None else [prlimit, *limits]
+
+
 def _small_disk(size: str) -> Condition:
     @contextmanager
     def condition(place: Place) -> Iterator[Sequence[str] | None]:
@@ -93,7 +100,7 @@ def _small_disk(size: str) -> Condition:
 def _limited(*limits: str) -> Condition:
     @contextmanager
     def condition(_: Place) -> Iterator[Sequence[str] | None]:
-        yield ["prlimit", *limits] if shutil.which("prlimit") else None
+        yield with_limits(*limits)
 
     return condition
 

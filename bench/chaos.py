@@ -19,7 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bench.bad_starts import BAD_STARTS, on_small_disk, tried
+from bench.bad_starts import BAD_STARTS, on_small_disk, tried, with_limits
 from bench.cli import Setting, add_common, prepare, run
 from bench.contender import live
 from bench.contenders.scoring import MODEL_STORE
@@ -108,7 +108,7 @@ def faults(seconds: float, broken: Path) -> dict[str, Fault]:
         "chunked": Fault(lambda s: beside(s, "1,500 chunked uploads that send nothing", Crowd(1500, chunked), seconds)),
         "few-files-running": Fault(
             lambda s: beside(s, "400 idle connections where 256 files may be open", Crowd(400, b""), seconds),
-            prefix=lambda _: ["prlimit", "--nofile=256:256"] if shutil.which("prlimit") else None,
+            prefix=lambda _: with_limits("--nofile=256:256"),
         ),
         "full-disk-running": Fault(lambda s: disk_full(s, mar), prefix=lambda run_dir: on_small_disk(run_dir, "64m")),
         "sigterm": Fault(ended),
