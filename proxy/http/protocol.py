@@ -279,6 +279,11 @@ class HttpProtocol(HttpToolsProtocol):
         """Whether a request, or the rest of one, is to come."""
         return self.cycle is None or self.cycle.response_complete or self.cycle.more_body
 
+    @property
+    def _unused(self) -> bool:
+        """Whether nothing has come over it."""
+        return not self._requests and not self._framing_bytes
+
     def _make_room(self, most: int) -> None:
         """End those of the connections that have been silent longest, or, where none is, this one.
 
@@ -287,7 +292,11 @@ class HttpProtocol(HttpToolsProtocol):
         """
         silent = self.loop.time() - SILENT_S
         ours = (one for one in self.connections if isinstance(one, HttpProtocol))  # all are
-        waiting = [one for one in ours if one._waits_for_client and one._active_at < silent]
+        waiting = [
+            one
+            for one in ours
+            if one is not self and one._waits_for_client and (one._unused or one._active_at < silent)
+        ]
         oldest = heapq.nsmallest(1 + most // 20, waiting, key=lambda one: (one._requests > 0, one._active_at))
         for connection in oldest or [self]:
             connection._close_for(TOO_MANY)

@@ -408,6 +408,17 @@ async def test_connection_that_has_been_used_outlives_those_that_never_were(monk
         assert await answer(reader) == b"POST /a?b=c n film"
 
 
+async def test_burst_of_connections_without_a_word_shuts_out_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "SILENT_S", 60)
+    async with AsyncExitStack() as stack:
+        port = await stack.enter_async_context(served(tell, most_connections=20))
+        for _ in range(40):
+            await stack.enter_async_context(connection_to(port))
+        reader, writer = await stack.enter_async_context(connection_to(port))
+        writer.write(WHOLE)
+        assert await answer(reader) == b"POST /a?b=c n film"
+
+
 async def test_where_all_are_busy_the_newcomer_goes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(protocol, "SILENT_S", 60)
     async with AsyncExitStack() as stack:
