@@ -94,7 +94,7 @@ class Shadow:
 
         At most half of the candidate's workers, and one at least, are busy with it: the live ones want the processor.
         """
-        if random.random() >= self.share:  # noqa: S311
+        if random.random() >= self.share or not reply.body.startswith(b"{"):  # noqa: S311  (a picture has no p)
             return
         room = len(self._tasks) < max(1, self._candidate.admission.workers // 2)
         if not room or self._live.waiting or not self._candidate.ready:

@@ -1,22 +1,33 @@
-"""The public API: `POST /predict` and `GET /health`, with their OpenAPI page at /docs."""
+"""The public API, with its OpenAPI page at /docs."""
 
 from http import HTTPStatus
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import PlainTextResponse
 from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from proxy.availability.release import Releases
-from proxy.errors import RequestError, StoppingError, error_body
+from proxy.errors import ParameterError, RequestError, StoppingError, error_body
 from proxy.http.access import Access
 from proxy.http.form import DICOM_TYPE
 from proxy.http.metrics import Metrics, Observe
-from proxy.http.predict import Predict
+from proxy.http.model import describe
+from proxy.http.predict import FILM_PATHS, Predict
 from proxy.http.request_id import RequestId
-from proxy.http.schemas import Error, FilmForm, Health, Prediction
+from proxy.http.schemas import (
+    DetailedPrediction,
+    Error,
+    ExplainedPrediction,
+    FilmForm,
+    Health,
+    Opacity,
+    OperatingPointName,
+    Prevalence,
+)
 from proxy.keys import Keys
 from proxy.settings import Settings
 from proxy.torchserve.film_buffer import FilmBuffer
@@ -62,7 +73,7 @@ def create_app(settings: Settings, *, releases: Releases, buffer: FilmBuffer) ->
     """Build the application around releases that somebody else keeps.
 
     Films go past the framework: its routing, validation and responses cost more than all the rest of the proxy. It
-    does what is not in the path of every film, and documents `POST /predict` by an endpoint that is never run.
+    does what is not in the path of every film, and documents those that are by endpoints that are never run.
     """
     metrics = Metrics(releases, buffer)
     predict = Predict(settings, releases=releases, buffer=buffer)
@@ -71,7 +82,7 @@ def create_app(settings: Settings, *, releases: Releases, buffer: FilmBuffer) ->
     async def route(scope: Scope, receive: Receive, send: Send) -> None:
         if releases.stopping:
             send = _closing(send)
-        films = scope["type"] == "http" and scope["path"] == "/predict" and scope["method"] == "POST"
+        films = scope["type"] == "http" and scope["path"] in FILM_PATHS and scope["method"] == "POST"
         await (predict if films else others)(scope, receive, send)
 
     app: ASGIApp = route
@@ -94,9 +105,30 @@ def _framework(releases: Releases, metrics: Metrics) -> FastAPI:
         title="Pneumonia screening", description=DESCRIPTION, version="1.0.0", redirect_slashes=False
     )
 
-    @app.post("/predict", responses=_errors(PREDICT_ERRORS), response_model=Prediction, openapi_extra=FILM_BODY)
-    def _predict() -> None:
-        """Screen one film, sent as multipart/form-data in the field `file`, or as a body of type application/dicom."""
+    @app.post(
+        "/predict",
+        responses=_errors(PREDICT_ERRORS),
+        response_model=DetailedPrediction,
+        openapi_extra=FILM_BODY,
+    )
+    def _predict(operating_point: OperatingPointName = None, *, detail: bool = False) -> None:
+        """Screen one film, sent as multipart/form-data in the field `file`, or as a body of type application/dicom.
+
+        With `detail=true` the answer has what stands behind the result: facts of the film, whether the result is
+        uncertain, and a receipt by which it can be computed again.
+        """
+
+    @app.post(
+        "/explain",
+        responses={**_errors(PREDICT_ERRORS), HTTPStatus.OK: {"content": {"image/png": {}}}},
+        response_model=ExplainedPrediction,
+        openapi_extra=FILM_BODY,
+    )
+    def _explain(operating_point: OperatingPointName = None, opacity: Opacity = 0.5) -> None:
+        """Screen one film, and show where the model found what it says: its class-activation map.
+
+        As JSON, or with `Accept: image/png` as a picture of the film with the map over it.
+        """
 
     @app.get("/health/live")
     def live() -> Health:
@@ -116,6 +148,19 @@ def _framework(releases: Releases, metrics: Metrics) -> FastAPI:
         releases.current.readiness.require()  # looked at again: the probed one may have been taken out of service
         return Health(status="ok")
 
+    @app.get("/model", responses=_errors({HTTPStatus.UNPROCESSABLE_ENTITY: "The prevalence is no share."}))
+    def model(prevalence: Prevalence = None) -> dict[str, Any]:
+        """Describe the model in service: digests, operating points with intervals, results on the official test films.
+
+        With a prevalence, the share of films with pneumonia, also what answers are worth there: PPV and NPV.
+        """
+        return describe(releases.current.archive, prevalence=prevalence)
+
+    @app.get("/model/card", response_class=PlainTextResponse)
+    def card() -> Response:
+        """Return the model card."""
+        return Response(releases.current.archive.card, media_type="text/markdown; charset=utf-8")
+
     @app.get("/metrics", response_class=PlainTextResponse)
     async def prometheus() -> Response:
         """Return the metrics of the service and of its TorchServe, in Prometheus' text format."""
@@ -124,6 +169,7 @@ def _framework(releases: Releases, metrics: Metrics) -> FastAPI:
         )
 
     app.add_exception_handler(RequestError, _request_error)
+    app.add_exception_handler(RequestValidationError, _parameter_error)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(Exception, _fault)
     return app
@@ -144,6 +190,13 @@ async def _request_error(_: Request, exc: Exception) -> Response:
     if not isinstance(exc, RequestError):
         raise exc
     return Response(error_body(exc.code, exc.message), exc.status, exc.headers, media_type=JSON)
+
+
+async def _parameter_error(request: Request, exc: Exception) -> Response:
+    if not isinstance(exc, RequestValidationError):
+        raise exc
+    first = exc.errors()[0]
+    return await _request_error(request, ParameterError(f"{first['loc'][-1]}: {first['msg']}"))
 
 
 async def _http_error(_: Request, exc: Exception) -> Response:

@@ -58,7 +58,7 @@ class _Place:
 class HeldFilm:
     """One film in the memory, written piece by piece."""
 
-    __slots__ = ("_allowance", "_map", "_move", "held", "keepers", "most", "place", "size")
+    __slots__ = ("_allowance", "_map", "_move", "held", "keepers", "most", "parameters", "place", "size")
 
     def __init__(
         self,
@@ -79,6 +79,8 @@ class HeldFilm:
         """The bytes that it has of the allowance."""
         self.keepers = 1
         """Who needs it; at none its place is free."""
+        self.parameters = ""
+        """What its client asks of it, URL-encoded; the handler reads it."""
 
     @property
     def start(self) -> int:

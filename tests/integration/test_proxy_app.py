@@ -1,6 +1,7 @@
 """The public API in one process, with a stand-in for TorchServe on a real socket."""
 
 import asyncio
+import dataclasses
 import gzip
 import io
 import json
@@ -19,7 +20,10 @@ import uvicorn
 from aiohttp import web
 from aiohttp.test_utils import TestServer, unused_port
 
-from handler.shared_films import SharedFilms, TransportNames
+from handler.errors import DeferredFilm
+from handler.parameters import FilmRequest, Parameters
+from handler.response import Response as HandlerResponse
+from handler.shared_films import SharedFilms, TransportNames, joined
 from proxy.availability.archive import Archive, ReferenceFilm
 from proxy.availability.release import Release, Releases
 from proxy.errors import ProxyError
@@ -30,6 +34,7 @@ from proxy.torchserve.client import Reply
 from proxy.torchserve.film_buffer import FilmBuffer, HeldFilm
 from proxy.torchserve.run_dir import RunDir
 from proxy.torchserve.transport import BodyTransport, SharedMemoryTransport, transport_for
+from tests.models import contract
 
 pytestmark = pytest.mark.integration
 
@@ -50,7 +55,7 @@ class FakeTorchServe:
 
     def __init__(self, transport: TransportNames) -> None:
         self.transport = transport
-        self.films: list[bytes] = []
+        self.requested: list[FilmRequest] = []
         self.requests = 0
         self.headers: list[dict[str, str]] = []
         self.defers = False
@@ -65,6 +70,10 @@ class FakeTorchServe:
         self.pause.set()
         self.running = 0
         self.most_running = 0
+
+    @property
+    def films(self) -> list[bytes]:
+        return [bytes(one.content) for one in self.requested]
 
     async def stop(self) -> None:
         """Leave its port; the fixture sets what does it."""
@@ -81,8 +90,9 @@ class FakeTorchServe:
     async def predict(self, request: web.Request) -> web.StreamResponse:
         content = await request.read()
         references = self.transport.memory is not None and request.content_type == self.transport.content_type
-        films = SharedFilms(Path(self.transport.memory or "")).read(content) if references else [content]
-        self.films += [film for film in films if isinstance(film, bytes)]
+        sent = FilmRequest(content=content, parameters=Parameters.parse(request.headers.get("X-Parameters", "")))
+        films = SharedFilms(Path(self.transport.memory or "")).read(content) if references else [sent]
+        self.requested += [film for film in films if isinstance(film, FilmRequest)]
         self.requests += 1
         self.headers.append(dict(request.headers))
         self.running += 1
@@ -96,10 +106,9 @@ class FakeTorchServe:
         if self.raw is not None:
             return web.Response(body=self.raw)
         if references and (self.status == HTTPStatus.OK or b'"error":' in self.body):
-            lines = [b"%d %b" % (self.status, self.body) for _ in films]
-            if self.defers:
-                lines[1:] = [b'425 {"error": {"code": "deferred", "message": "not begun"}}'] * (len(films) - 1)
-            return web.Response(body=b"\n".join(lines))
+            deferred = HandlerResponse.of(DeferredFilm("not begun"))
+            answer = HandlerResponse(status=self.status, reason="", body=self.body)
+            return web.Response(body=joined([answer] + [deferred if self.defers else answer] * (len(films) - 1)))
         return web.Response(body=self.body, status=self.status or 200, content_type="application/json")
 
     async def describe(self, request: web.Request) -> web.StreamResponse:
@@ -119,7 +128,17 @@ class Bench:
 
     def __init__(self, torchserve: FakeTorchServe, *, settings: Settings, buffer: FilmBuffer) -> None:
         self.torchserve = torchserve
-        archive = Archive(path=Path("x.mar"), sha256="5" * 64, version="1.2.3", films=(FILM,))
+        archive = Archive(
+            path=Path("x.mar"),
+            sha256="5" * 64,
+            version="0.0.0-test",
+            films=(FILM,),
+            contract=dataclasses.asdict(contract()),
+            contract_sha256="6" * 64,
+            operating_point="rule_out",
+            official_test=({"version": "0.0.0-test", "roc_auc": 0.99}, {"version": "0.0.0", "roc_auc": 0.9}),
+            card="# Card",
+        )
         self.release = Release(archive, settings, buffer)
         self.release.keeper = asyncio.get_running_loop().create_future()  # type: ignore[assignment]
         self.releases = Releases(settings, buffer)
@@ -135,10 +154,10 @@ class Bench:
         self.url = f"http://127.0.0.1:{settings.port}"
         self.readiness.succeeded()
 
-    async def predict(self, film: bytes = b"film", **options: Any) -> Response:
+    async def predict(self, film: bytes = b"film", *, path: str = "/predict", **options: Any) -> Response:
         form = aiohttp.FormData()
         form.add_field("file", io.BytesIO(film), filename="film.jpeg")
-        return await self.send("POST", "/predict", data=form, **options)
+        return await self.send("POST", path, data=form, **options)
 
     async def send(self, method: str, path: str, **options: Any) -> Response:
         async with aiohttp.ClientSession() as session, session.request(method, self.url + path, **options) as response:
@@ -236,6 +255,47 @@ async def test_film_goes_raw_and_its_answer_comes_unchanged(bench: Bench) -> Non
     assert sent["Content-Type"] == bench.client.inference.transport.content_type
     assert headers["X-Request-ID"] == "mine"
     assert headers["Content-Type"] == "application/json"
+
+
+async def test_handler_hears_what_is_asked_of_a_film(bench: Bench) -> None:
+    await bench.predict()
+    await bench.predict(path="/predict?detail=true&operating_point=balanced")
+    await bench.predict(path="/explain")
+    await bench.predict(path="/explain?opacity=0.25", headers={"Accept": "image/png"})
+    assert [one.parameters for one in bench.torchserve.requested] == [
+        Parameters(),
+        Parameters(detail=True, operating_point="balanced"),
+        Parameters(answer="explanation"),
+        Parameters(answer="picture", opacity=0.25),
+    ]
+
+
+async def test_receipt_is_completed_by_what_the_handler_cannot_know(bench: Bench) -> None:
+    bench.torchserve.body = b'{"prediction": "NORMAL", "detail": {"receipt": {"film_sha256": "f"}}}'
+    reply = await bench.predict(path="/predict?detail=true", headers={"X-Request-ID": "ward-7"})
+    receipt = {"film_sha256": "f", "archive_sha256": "5" * 64, "request_id": "ward-7"}
+    assert json.loads(reply.body) == {"prediction": "NORMAL", "detail": {"receipt": receipt}}
+
+
+async def test_explanation_may_be_a_picture(bench: Bench) -> None:
+    bench.torchserve.body = b"\x89PNG\r\n\x1a\n"
+    reply = await bench.predict(path="/explain?detail=true", headers={"Accept": "image/png"})
+    assert (reply.status, reply.headers["Content-Type"]) == (200, "image/png")
+    assert reply.body == bench.torchserve.body
+
+
+async def test_error_of_an_explanation_is_no_picture(bench: Bench) -> None:
+    bench.torchserve.status = 422
+    bench.torchserve.body = b'{"error": {"code": "damaged_film", "message": "x"}}'
+    reply = await bench.predict(path="/explain", headers={"Accept": "image/png"})
+    assert (reply.status, reply.headers["Content-Type"]) == (422, "application/json")
+
+
+@pytest.mark.parametrize("query", ["detail", "a=" + "b" * 500, "=&=", "answer=picture", "a=1&" * 9])
+async def test_query_that_cannot_be_read_is_refused_before_the_film(bench: Bench, query: str) -> None:
+    reply = await bench.predict(path=f"/predict?{query}")
+    assert (reply.status, json.loads(reply.body)["error"]["code"]) == (422, "invalid_parameter")
+    assert not bench.torchserve.requested
 
 
 async def test_large_film_arrives_whole(bench: Bench) -> None:
@@ -649,7 +709,42 @@ async def test_openapi_describes_the_form_and_the_answers(bench: Bench) -> None:
     assert "DICOM" in form["properties"]["file"]["description"]
     assert predict["requestBody"]["content"]["application/dicom"]["schema"]["format"] == "binary"
     assert {"200", "408", "413", "415", "422", "502", "503"} <= set(predict["responses"])
-    assert set(schema["components"]["schemas"]["Prediction"]["properties"]) == {"prediction", "p_pneumonia", "note"}
+    answer = schema["components"]["schemas"]["DetailedPrediction"]
+    assert set(answer["required"]) == {"prediction", "p_pneumonia", "note"}
+    assert set(answer["properties"]) == {"prediction", "p_pneumonia", "note", "detail"}
+    assert {one["name"] for one in predict["parameters"]} == {"operating_point", "detail"}
+    assert "image/png" in schema["paths"]["/explain"]["post"]["responses"]["200"]["content"]
+
+
+async def test_model_is_described(bench: Bench) -> None:
+    found = json.loads((await bench.send("GET", "/model")).body)
+    assert (found["version"], found["served_operating_point"]) == ("0.0.0-test", "rule_out")
+    assert found["sha256"]["archive"] == "5" * 64
+    assert found["official_test"]["roc_auc"] == 0.99
+    assert [one["version"] for one in found["official_test_of_other_versions"]] == ["0.0.0"]
+    assert found["operating_points"][0]["sensitivity"] == {"value": 0.9, "low": 0.8, "high": 1.0}
+    assert "ppv" not in found["operating_points"][0]
+
+
+async def test_model_says_what_answers_are_worth_at_a_prevalence(bench: Bench) -> None:
+    found = json.loads((await bench.send("GET", "/model?prevalence=0.1")).body)
+    point = found["operating_points"][0]  # sensitivity and specificity are 0.9 [0.8, 1.0]
+    assert point["ppv"] == {"value": 0.5, "low": round(0.08 / 0.26, 6), "high": 1.0}
+    assert point["npv"]["value"] == round(0.81 / 0.82, 6)
+    nobody = json.loads((await bench.send("GET", "/model?prevalence=0")).body)["operating_points"][0]
+    assert (nobody["ppv"]["high"], nobody["npv"]["value"]) == (None, 1.0)
+
+
+@pytest.mark.parametrize("value", ["2", "-0.1", "much", ""])
+async def test_prevalence_that_is_no_share_is_refused(bench: Bench, value: str) -> None:
+    reply = await bench.send("GET", f"/model?prevalence={value}")
+    assert (reply.status, json.loads(reply.body)["error"]["code"]) == (422, "invalid_parameter")
+    assert "prevalence" in json.loads(reply.body)["error"]["message"]
+
+
+async def test_model_card_is_served(bench: Bench) -> None:
+    reply = await bench.send("GET", "/model/card")
+    assert (reply.body, reply.headers["Content-Type"]) == (b"# Card", "text/markdown; charset=utf-8")
 
 
 async def test_documentation_page_needs_no_other_host(bench: Bench) -> None:
@@ -753,7 +848,7 @@ async def test_answers_are_not_kept_or_guessed_at(bench: Bench) -> None:
 
 async def test_result_names_the_version_that_gave_it(bench: Bench) -> None:
     _, _, headers = await bench.predict()
-    assert headers["X-Model-Version"] == "1.2.3"
+    assert headers["X-Model-Version"] == "0.0.0-test"
 
 
 async def test_error_names_no_version(bench: Bench) -> None:

@@ -59,7 +59,9 @@ def pack(path: Path, version: str) -> Path:
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("MAR-INF/MANIFEST.json", json.dumps({"model": {"handler": "handler.py"}}))
         archive.writestr("handler.py", "")
-        archive.writestr("contract.json", json.dumps({"model_version": version}))
+        contract = {"model_version": version, "default_operating_point": "rule_out"}
+        archive.writestr("contract.json", json.dumps(contract))
+        archive.writestr("model-config.yaml", "minWorkers: 1")
         archive.writestr("reference/expected.json", json.dumps({"tolerance": 0.02, "films": [film]}))
         archive.writestr("reference/normal-1-224.jpeg", b"a film")
     return path
