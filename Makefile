@@ -28,6 +28,7 @@ MODEL_VERSION = $(shell sed -n 's/.*"model_version": "\(.*\)".*/\1/p' $(MODEL_ST
 
 # What the benchmark's peers need conflicts with what the service needs.
 VENV_BENCH := .venv-bench
+VENV_AUDIT := .venv-audit
 WRK := build/wrk/.done
 
 COMMA := ,
@@ -249,6 +250,20 @@ DECODING := formats imaging bars exposure presentation
 coverage: $(VENV)/.dev ## Measure what the tests cover of the decoding, lines and branches: 97 % at least
 	@$(BIN)/python -m pytest -q tests/unit/handler --cov-branch --cov-fail-under=97 $(DECODING:%=--cov=handler.%)
 
+# What is pinned, asked of PyPI's advisories and, where those cannot be had, of OSV's. No answer, about one package even, is
+# no pass (--strict): a registry that only mirrors the packages has no advisories.
+PINNED := $(filter-out requirements/peers%.txt requirements/audit.txt,$(wildcard requirements/*.txt))
+.PHONY: audit-packages
+audit-packages: $(VENV_AUDIT)/.audit ## Look up known vulnerabilities of the pinned packages (wants the internet)
+	@mkdir -p build && sed -n 's/^\([A-Za-z0-9._-]*==[^ ;#]*\).*/\1/p' $(PINNED) | sort -uf >build/pinned.txt
+	@for service in pypi osv; do \
+	  timeout 300 $(VENV_AUDIT)/bin/pip-audit --progress-spinner off --strict --disable-pip --no-deps --timeout 10 \
+	    --vulnerability-service $$service --requirement build/pinned.txt >build/audit.log 2>&1 && status=0 || status=$$?; \
+	  grep -qE '^Name +Version|^No known' build/audit.log && { cat build/audit.log; exit $$status; }; \
+	done; \
+	echo "audit-packages: nothing was checked: neither PyPI nor OSV gave advisories for the $$(wc -l <build/pinned.txt) pinned" \
+	  "packages (see build/audit.log)" >&2; exit 2
+
 .PHONY: lint
 lint: $(VENV)/.dev ## Check style and format
 	$(BIN)/ruff check .
@@ -299,6 +314,11 @@ $(VENV)/.bench: requirements/bench.txt $(VENV)/.train
 $(VENV_BENCH)/.peers: requirements/peers.txt requirements/peers-constraints.txt requirements/handler.txt
 	$(PYTHON) -m venv $(VENV_BENCH)
 	$(VENV_BENCH)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements/peers.txt
+	@touch $@
+
+$(VENV_AUDIT)/.audit: requirements/audit.txt
+	$(PYTHON) -m venv $(VENV_AUDIT)
+	$(VENV_AUDIT)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements/audit.txt
 	@touch $@
 
 # The load generator: from the PATH, or else Debian's package unpacked here, which needs no root. Package lists that are
