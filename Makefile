@@ -226,9 +226,14 @@ bench-checkouts: $(VENV)/.bench $(WRK) ## Measure two checkouts in turn: make be
 	  $(if $(FILMS),--films $(FILMS)) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(JSON),--json $(JSON))
 
 .PHONY: chaos
-chaos: $(VENV)/.bench $(WRK) $(MAR) ## Break the running service in many ways: make chaos OUT=DIR (SECONDS=N, ONLY="NAME ...")
+chaos: $(VENV)/.bench $(WRK) $(MAR) ## Break the running service in many ways: make chaos OUT=DIR (SECONDS=N, ONLY="NAME ...", HAPROXY=1)
 	@$(BIN)/python -m bench.chaos $(if $(FILMS),--films $(FILMS)) --out $(or $(OUT),out/chaos) \
-	  $(if $(SECONDS),--seconds $(SECONDS)) $(if $(ONLY),--only $(ONLY))
+	  $(if $(SECONDS),--seconds $(SECONDS)) $(if $(ONLY),--only $(ONLY)) $(if $(HAPROXY),--behind-haproxy)
+
+.PHONY: soak
+soak: $(VENV)/.bench $(WRK) $(MAR) ## Load the service for long: do memory and open files stay flat? make soak OUT=DIR (SECONDS=3600)
+	@$(BIN)/python -m bench.soak $(if $(FILMS),--films $(FILMS)) --out $(or $(OUT),out/soak) \
+	  $(if $(SECONDS),--seconds $(SECONDS))
 
 .PHONY: profile
 profile: $(VENV)/.bench $(WRK) $(MAR) ## Measure where each millisecond of a request goes: make profile FILMS=DIR OUT=DIR (BEFORE=profile.json)

@@ -14,6 +14,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -39,10 +40,12 @@ from bench.faults import (
     stop_worker,
     worker_killed,
 )
+from bench.haproxy import in_front
 from bench.results import Timing
 from bench.roster import service_with
-from bench.under_load import Row, Service, Trial, row
+from bench.under_load import LOAD_SHARE, Row, Service, Trial, row
 from proxy.files import allow_open_files
+from proxy.torchserve.process import free_ports
 
 logger = logging.getLogger("bench")
 
@@ -120,6 +123,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=15.0, help="of each load")
     parser.add_argument("--only", nargs="+", metavar="NAME", help="of these faults")
+    parser.add_argument("--behind-haproxy", action="store_true", help="clients reach it through deploy/haproxy.cfg")
     add_common(parser, out=Path("out/chaos"))
     return run(_chaos, parser.parse_args(arguments))
 
@@ -134,7 +138,10 @@ def _chaos(args: argparse.Namespace) -> None:
         broken.write_bytes(b"no archive")
         trials: dict[str, partial[Row]] = {
             name: partial(tried, start, folder / name) for name, start in BAD_STARTS.items()
-        } | {name: partial(_try, name, fault, setting, folder) for name, fault in faults(args.seconds, broken).items()}
+        } | {
+            name: partial(_try, name, fault, setting, folder, behind_haproxy=args.behind_haproxy)
+            for name, fault in faults(args.seconds, broken).items()
+        }
         if unknown := set(args.only or ()) - set(trials):
             raise LoadError(f"there is no fault {', '.join(sorted(unknown))}: there are {', '.join(trials)}")
         for name, trial in trials.items():
@@ -151,7 +158,7 @@ def _log(result: Row) -> None:
     logger.info("%-5s %s: %s (%s)", "holds" if result.holds else "FAILS", result.name, result.value, result.limit)
 
 
-def _try(name: str, fault: Fault, setting: Setting, folder: Path) -> Row:
+def _try(name: str, fault: Fault, setting: Setting, folder: Path, *, behind_haproxy: bool) -> Row:
     """Try one fault on a service of its own, whose model store it may write to."""
     store = folder / f"{name}-store"
     store.mkdir()
@@ -159,18 +166,23 @@ def _try(name: str, fault: Fault, setting: Setting, folder: Path) -> Row:
     prefix = fault.prefix(folder / name / "run")
     if prefix is None:
         return row(name, [], "", "not tried: this system does not let it be made so", holds=True)
-    with live(
-        service_with({"MODEL_STORE": str(store)}, prefix),
-        folder=folder / name,
-        workers=setting.cores,
-        film=setting.films[0],
-    ) as up:
+    ours = service_with({"MODEL_STORE": str(store)}, prefix)
+    with (
+        live(ours, folder=folder / name, workers=setting.cores, film=setting.films[0]) as up,
+        ExitStack() as stack,
+    ):
+        if behind_haproxy:
+            (public,) = free_ports(1)
+            stack.enter_context(in_front(folder / name, public=public, service=up.place.ports[0]))
+            up.urls = [f"http://127.0.0.1:{public}/predict"]
         load = up.load(setting.films, folder / name / "bodies")
 
         def flood(clients: int, seconds: float) -> Timing:
             return setting.wrk.run(load, concurrency=clients, seconds=seconds)
 
-        return asyncio.run(fault.trial(Service(up, setting.films, flood)))
+        service = Service(up, setting.films, flood)
+        logger.info("highest throughput: %.0f films/s", service.rate_per_s / LOAD_SHARE)
+        return asyncio.run(fault.trial(service))
 
 
 if __name__ == "__main__":

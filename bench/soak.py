@@ -34,7 +34,7 @@ logger = logging.getLogger("bench")
 WARM_UP = 0.25
 """The share of the time at the begin that is left out: caches and pools fill."""
 
-GROWTH_MB, GROWTH_FILES = 20.0, 5.0
+GROWTH_MB, GROWTH_FILES = 20.0, 16.0
 """What the fitted lines may rise by over the rest of the time."""
 
 SAMPLES = 360

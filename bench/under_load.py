@@ -8,6 +8,7 @@ from http import HTTPStatus
 from itertools import cycle
 from statistics import median
 from typing import Any
+from urllib.parse import urlsplit
 
 import aiohttp
 import psutil
@@ -65,7 +66,7 @@ class Service:
         """Loads the service with so many clients for so many seconds."""
         self.rate_per_s = LOAD_SHARE * flood(FULL, PEAK_S).films_per_s
         self.url = up.urls[0]
-        self.port = up.place.ports[0]
+        self.port = urlsplit(self.url).port
         self.run_dir = up.place.folder / "run"
         """As `proxy.manage` reaches it."""
         self._bodies = cycle([body(film, "file") for film in films])
