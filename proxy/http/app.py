@@ -16,6 +16,7 @@ from proxy.http.access import Access
 from proxy.http.form import DICOM_TYPE
 from proxy.http.metrics import Metrics, Observe
 from proxy.http.model import describe
+from proxy.http.page import Page
 from proxy.http.predict import FILM_PATHS, Predict
 from proxy.http.request_id import RequestId
 from proxy.http.schemas import (
@@ -77,7 +78,7 @@ def create_app(settings: Settings, *, releases: Releases, buffer: FilmBuffer) ->
     """
     metrics = Metrics(releases, buffer)
     predict = Predict(settings, releases=releases, buffer=buffer)
-    others = _framework(releases, metrics)
+    others = Page(_framework(releases, metrics))
 
     async def route(scope: Scope, receive: Receive, send: Send) -> None:
         if releases.stopping:
