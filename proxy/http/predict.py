@@ -77,8 +77,10 @@ class Predict:
             await self._read(headers, receive, film)
             release = self._releases.choose()  # now, not before the film came: a release may end meanwhile
             reply = await _while_connected(release.admission.screen(film), receive)
-        if reply.status == HTTPStatus.OK:
-            release.readiness.screened()
+            if reply.status == HTTPStatus.OK:
+                release.readiness.screened()
+                if self._releases.shadow is not None and release is self._releases.current:
+                    self._releases.shadow.offer(film, reply)
         return reply, release.archive
 
     async def _read(self, headers: Mapping[str, str], receive: Receive, film: HeldFilm) -> None:
