@@ -13,7 +13,7 @@ from typing import Any, Self
 
 from handler.errors import ContractError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Raised whenever a field is added, removed or changes its meaning."""
 
 
@@ -66,6 +66,29 @@ class OperatingPoint:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Uncertainty:
+    """The conformal rule: which labels a film may have, so that the right one is among them in `coverage` of all films.
+
+    PNEUMONIA may be from `pneumonia_from` on, NORMAL up to `normal_to`. A decision is uncertain unless it is the one
+    label that the film may have. The coverage holds for each label, for films like those that chose the bounds.
+
+    Source: Vovk, Gammerman, Shafer, Algorithmic Learning in a Random World, 2005, section 4.5 (label-conditional).
+    """
+
+    coverage: float
+    """Share of the films of each label, 0 to 1."""
+    pneumonia_from: float
+    """p_pneumonia from which on PNEUMONIA is in the prediction set."""
+    normal_to: float
+    """p_pneumonia up to which NORMAL is."""
+
+    def __post_init__(self) -> None:
+        for name in ("coverage", "pneumonia_from", "normal_to"):
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                raise ContractError(f"uncertainty: {name} must lie in [0, 1], got {getattr(self, name)!r}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Gate:
     """What the input gate knows of the training films; a film beyond a bound is answered with a warning."""
 
@@ -94,6 +117,7 @@ class ModelContract:
     calibration: Calibration
     operating_points: tuple[OperatingPoint, ...]
     default_operating_point: str
+    uncertainty: Uncertainty
     gate: Gate
     model_sha256: str
     """Of the ONNX file."""
@@ -173,6 +197,10 @@ def _calibration(fields: Any) -> Calibration:
     return Calibration(**_parsed(Calibration, fields))
 
 
+def _uncertainty(fields: Any) -> Uncertainty:
+    return Uncertainty(**_parsed(Uncertainty, fields))
+
+
 def _gate(fields: Any) -> Gate:
     return Gate(**_parsed(Gate, fields))
 
@@ -189,6 +217,7 @@ _NESTED: dict[str, Callable[[Any], Any]] = {
     "sensitivity": _interval,
     "specificity": _interval,
     "operating_points": _operating_points,
+    "uncertainty": _uncertainty,
     "gate": _gate,
 }
 """How a field that JSON cannot hold as it is is made from what JSON holds."""

@@ -111,7 +111,7 @@ class Engine:
     def explain(self, films: Films) -> Explanation:
         """Return logits, features and class-activation maps of grey films (B, 224, 224), 0 to 255.
 
-        The model for it is compiled when it is first asked for.
+        The model for it is compiled when it is first asked for, which takes about a second.
         """
         if self._explaining is None:
             model = self._compile(self._graph(EXPLANATION), threads=self._threads, films_at_once=self._threads)

@@ -5,6 +5,7 @@ HandlerError
 └── FilmError              one film cannot be screened: its own answer, never its batch's
     ├── UnsupportedFormat  415: of a format, or a kind of it, that is not read
     ├── MissingFilm        422: the request carries no film, or an empty one
+    ├── InvalidParameter   422: something is asked of the film that there is not
     ├── DamagedFilm        422: of a format that is read, but it cannot be decoded whole
     ├── UnusableFilm       422: decodes, or would, but is no film that can be screened (size, shape, cost, blank, view)
     ├── DeferredFilm       425: not begun, because others in its request took long; the proxy sends it again
@@ -38,6 +39,12 @@ class MissingFilm(FilmError):  # noqa: N818
     """The request carries no film, or an empty one."""
 
     code = "missing_film"
+
+
+class InvalidParameter(FilmError):  # noqa: N818
+    """What is asked of the film is unknown, or has a value that it does not take."""
+
+    code = "invalid_parameter"
 
 
 class DamagedFilm(FilmError):  # noqa: N818

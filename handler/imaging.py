@@ -61,6 +61,8 @@ class Facts:
     width_px: int
     height_px: int
     """As stored, with its bars, before it was turned upright by its EXIF orientation."""
+    orientation: int = 1
+    """EXIF's, 1 to 8."""
     bits: int = 8
     """Of a grey level, as stored, 1 to 16."""
     bars: Bars = field(default_factory=Bars)
@@ -123,6 +125,7 @@ def prepare(source: Source) -> Film:
         kind=header.kind,
         width_px=header.width_px,
         height_px=header.height_px,
+        orientation=header.orientation,
         bits=header.bits,
         bars=bars,
         window=window,

@@ -7,7 +7,8 @@ import hashlib
 import logging
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,21 +16,32 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from handler.contract import ModelContract, OperatingPoint
+from handler.detail import detail
 from handler.engine import Engine
-from handler.errors import ContractError, DeferredFilm, FailedFilm, FilmError, MissingFilm, UnsupportedFormat
+from handler.errors import (
+    ContractError,
+    DeferredFilm,
+    FailedFilm,
+    FilmError,
+    InvalidParameter,
+    MissingFilm,
+    UnsupportedFormat,
+)
+from handler.explanation import Map, explanation, picture
 from handler.formats.registry import SEND
 from handler.imaging import INPUT_PX, VERSION, Film, decode
-from handler.response import Response
-from handler.screening import Probabilities, probabilities, results
-from handler.shared_films import SharedFilms, TransportNames
+from handler.parameters import HEADER, FilmRequest, Parameters
+from handler.response import PNG, Response
+from handler.screening import probabilities, result
+from handler.shared_films import SharedFilms, TransportNames, joined
 
 if TYPE_CHECKING:
     from handler.torch_engine import TorchEngine
 
 logger = logging.getLogger(__name__)
 
-Body = bytes | bytearray
-"""A film as it was sent."""
+Pass = tuple[float, Map | None]
+"""p_pneumonia, 0 to 1, of a film, and its activation map where that was asked for."""
 
 DEFER_AFTER_S = 0.25
 """Films of one request that took longer leave the rest of it for the next one, so that no request takes much longer
@@ -40,7 +52,9 @@ class PneumoniaHandler:
     """Screens a batch of films; one item's fault is that item's answer, never its batch's."""
 
     contract: ModelContract
+    contract_sha256: str
     point: OperatingPoint
+    """Of films for which no other is asked."""
     engine: "Engine | TorchEngine"
     transport: TransportNames
     shared_films: SharedFilms | None
@@ -56,6 +70,7 @@ class PneumoniaHandler:
         """
         root = Path(context.system_properties["model_dir"])
         self.contract = ModelContract.load(root / "contract.json")
+        self.contract_sha256 = hashlib.sha256((root / "contract.json").read_bytes()).hexdigest()
         if (self.contract.preprocessing_version, self.contract.input_px) != (VERSION, INPUT_PX):
             raise ContractError(
                 f"preprocessing_version {self.contract.preprocessing_version} at {self.contract.input_px} pixels: "
@@ -81,25 +96,26 @@ class PneumoniaHandler:
             logging.getLogger().setLevel(settings["log_level"])
 
     def preprocess(
-        self, bodies: Sequence[Body | FilmError], *, deferrable: Sequence[bool] | None = None
+        self, requests: Sequence[FilmRequest | FilmError], *, deferrable: Sequence[bool] | None = None
     ) -> list[Film | FilmError]:
-        """Decode each body to a film, or to the error that is its answer; an error stays what it is.
+        """Decode each film, or return the error that is its answer; an error stays what it is.
 
         Args:
-            bodies: The films as they were sent.
+            requests: The films as they were sent.
             deferrable: Of each, whether it may be left for another request when those before it took long.
         """
         films: list[Film | FilmError] = []
         began = time.monotonic()
-        for body, may_wait in zip(bodies, deferrable or [False] * len(bodies), strict=True):
-            if isinstance(body, FilmError):
-                films.append(body)
+        for request, may_wait in zip(requests, deferrable or [False] * len(requests), strict=True):
+            if isinstance(request, FilmError):
+                films.append(request)
                 continue
             if may_wait and time.monotonic() - began > DEFER_AFTER_S:
                 films.append(DeferredFilm("not begun"))
                 continue
             try:
-                films.append(decode(body))
+                self._point(request.parameters)
+                films.append(decode(request.content))
             except FilmError as exc:
                 # Anew, because what was raised holds on to the pixels through its traceback.
                 films.append(type(exc)(str(exc)))
@@ -108,40 +124,104 @@ class PneumoniaHandler:
                 films.append(FailedFilm("the model failed on this film"))
         return films
 
-    def inference(self, films: list[Film], *, lone: bool = False) -> Probabilities:
-        """Return p_pneumonia (B,), 0 to 1, of decoded films; `lone` as `Engine.logits` takes it."""
-        if not films:
-            return np.empty(0)
-        logits = self.engine.logits(np.stack([film.pixels for film in films]), lone=lone)  # (B, 2)
-        return probabilities(logits, self.contract.calibration)
+    def inference(
+        self, films: Sequence[Film], *, explained: Sequence[bool] | None = None, lone: bool = False
+    ) -> list[Pass]:
+        """Run decoded films through the model.
 
-    def postprocess(self, films: list[Film | FilmError], p_pneumonia: Probabilities) -> list[Response]:
-        """Return the response to each film: a result for those that were decoded, in order, or its error."""
-        facts = [film.facts for film in films if isinstance(film, Film)]
-        remaining = iter(results(p_pneumonia, facts, contract=self.contract, point=self.point))
-        return [Response.of(film if isinstance(film, FilmError) else next(remaining)) for film in films]
+        Args:
+            films: The films.
+            explained: Of each, whether its activation map is wanted.
+            lone: As `Engine.logits` takes it.
+        """
+        wanted = explained or [False] * len(films)
+        logits = np.empty((len(films), 2), dtype=np.float32)
+        maps: list[Map | None] = [None] * len(films)
+        if plain := [index for index, one in enumerate(wanted) if not one]:
+            logits[plain] = self.engine.logits(np.stack([films[index].pixels for index in plain]), lone=lone)
+        for index in (index for index, one in enumerate(wanted) if one):
+            explained_film = self.engine.explain(films[index].pixels[None])
+            logits[index], maps[index] = explained_film.logits[0], explained_film.activation_map[0]
+        return list(zip(probabilities(logits, self.contract.calibration).tolist(), maps, strict=True))
+
+    def postprocess(
+        self, requests: Sequence[FilmRequest | FilmError], films: Sequence[Film | FilmError], passes: Sequence[Pass]
+    ) -> list[Response]:
+        """Return the response to each film: what was asked for of those that were decoded, in order, or its error."""
+        remaining = iter(passes)
+        return [
+            self._response(request, film, *next(remaining))
+            if isinstance(request, FilmRequest) and isinstance(film, Film)
+            else Response.of(film if isinstance(film, FilmError) else FailedFilm("the model failed on this film"))
+            for request, film in zip(requests, films, strict=True)
+        ]
+
+    def _response(self, request: FilmRequest, film: Film, p_pneumonia: float, activation_map: Map | None) -> Response:
+        asked = request.parameters
+        if asked.answer == "picture" and activation_map is not None:
+            return Response.picture(picture(film, activation_map, opacity=asked.opacity))
+        point = self._point(asked)
+        found = result(p_pneumonia, film.facts, contract=self.contract, point=point)
+        more: dict[str, Any] = {}
+        if asked.detail:
+            more["detail"] = detail(
+                found,
+                p_pneumonia=p_pneumonia,
+                facts=film.facts,
+                content=request.content,
+                contract=self.contract,
+                contract_sha256=self.contract_sha256,
+                point=point,
+            )
+        if activation_map is not None:
+            more["explanation"] = explanation(activation_map, film.facts)
+        return Response.of(found, **more)
+
+    def _point(self, asked: Parameters) -> OperatingPoint:
+        """Return the operating point that is asked for.
+
+        Raises:
+            InvalidParameter: the model has none of that name.
+        """
+        if asked.operating_point is None:
+            return self.point
+        try:
+            return self.contract.operating_point(asked.operating_point)
+        except ContractError:
+            known = ", ".join(point.name for point in self.contract.operating_points)
+            raise InvalidParameter(f"the model has no such operating point; it has {known}") from None
 
     def handle(self, data: list[dict[str, Any]], context: Any) -> list[bytes]:
         """Answer one batch of requests: what TorchServe calls."""
         shared = [self._names_films(context.get_request_header(i, "Content-Type")) for i in range(len(data))]
-        requests = [self._bodies(row, shared=one) for row, one in zip(data, shared, strict=True)]
+        batch = [
+            self._films(row, context, index) if one else [_sent(row, context.get_all_request_header(index))]
+            for index, (row, one) in enumerate(zip(data, shared, strict=True))
+        ]
         # A request's first film always has its turn, or it might wait for ever.
-        deferrable = [number > 0 for bodies in requests for number in range(len(bodies))]
-        films = self.preprocess([body for bodies in requests for body in bodies], deferrable=deferrable)
-        p_pneumonia = self.inference(
-            [film for film in films if isinstance(film, Film)], lone=self._lone(context, len(data))
+        deferrable = [number > 0 for requests in batch for number in range(len(requests))]
+        requests = [request for requests in batch for request in requests]
+        films = self.preprocess(requests, deferrable=deferrable)
+        decoded = [
+            (film, request.parameters.answer != "result")
+            for request, film in zip(requests, films, strict=True)
+            if isinstance(request, FilmRequest) and isinstance(film, Film)
+        ]
+        passes = self.inference(
+            [film for film, _ in decoded],
+            explained=[explained for _, explained in decoded],
+            lone=self._lone(context, len(data)),
         )
-        responses = iter(self.postprocess(films, p_pneumonia))
+        responses = iter(self.postprocess(requests, films, passes))
         answers = []
-        for index, bodies in enumerate(requests):
+        for index, of_request in enumerate(batch):
             # Values of headers must be str: anything else ends the worker.
             if shared[index]:
-                context.set_response_content_type(index, "text/plain")
-                lines = (b"%d %b" % (one.status, one.body) for one in islice(responses, len(bodies)))
-                answers.append(b"\n".join(lines))
+                context.set_response_content_type(index, "application/octet-stream")
+                answers.append(joined(islice(responses, len(of_request))))
             else:
                 one = next(responses)
-                context.set_response_content_type(index, "application/json")
+                context.set_response_content_type(index, one.content_type)
                 context.set_response_status(one.status, one.reason, index)
                 answers.append(one.body)
         return answers
@@ -150,11 +230,11 @@ class PneumoniaHandler:
         """Return whether a request of this type names films in the shared memory."""
         return content_type is not None and content_type == self.transport.content_type
 
-    def _bodies(self, row: dict[str, Any], *, shared: bool) -> Sequence[Body | FilmError]:
-        """Return the films of a request: the one that it carries, or those that it names."""
-        body = _body(row)
-        if isinstance(body, FilmError) or not shared or self.shared_films is None:
-            return [body]
+    def _films(self, row: dict[str, Any], context: Any, index: int) -> Sequence[FilmRequest | FilmError]:
+        """Return the films that a request names."""
+        body = row.get("body")
+        if self.shared_films is None or not isinstance(body, bytes | bytearray):
+            return [_sent(row, context.get_all_request_header(index))]
         return self.shared_films.read(body)
 
     def _lone(self, context: Any, requests: int) -> bool:
@@ -176,7 +256,25 @@ def _engine(root: Path, gpu_id: int | None, *, lone_threads: int) -> "Engine | T
     return Engine(root / "pneumonia.onnx", lone_threads=lone_threads)
 
 
-def _body(row: dict[str, Any]) -> Body | FilmError:
+def _sent(row: dict[str, Any], headers: Mapping[str, str]) -> FilmRequest | FilmError:
+    """Return the film that a request carries, and what its header fields ask of it.
+
+    TorchServe drops queries. It marks requests to /explanations by a header field of its own.
+    """
+    fields = {name.lower(): value for name, value in headers.items()}
+    content = _content(row)
+    if isinstance(content, FilmError):
+        return content
+    try:
+        asked = Parameters.parse(fields.get(HEADER.lower(), ""))
+    except InvalidParameter as exc:
+        return InvalidParameter(str(exc))  # anew: what was raised holds on to the film through its traceback
+    if fields.get("explain") == "True":
+        asked = replace(asked, answer="picture" if PNG in fields.get("accept", "") else "explanation")
+    return FilmRequest(content=content, parameters=asked)
+
+
+def _content(row: dict[str, Any]) -> bytes | bytearray | FilmError:
     """Return the film's bytes from a row: a raw body, or a form's part `file`.
 
     TorchServe has already parsed a body that is declared to be JSON or text: that was no film.
@@ -184,7 +282,7 @@ def _body(row: dict[str, Any]) -> Body | FilmError:
     for key in ("body", "file", "data"):
         if key in row:
             film = row[key]
-            if isinstance(film, Body):
+            if isinstance(film, bytes | bytearray):
                 return film
             return UnsupportedFormat(f"the body is declared to be text or JSON: {SEND}")
     return MissingFilm("the request carries no film: send it as the raw body, or as the part `file` of a form")

@@ -1,4 +1,4 @@
-"""The answer to one film, as it leaves the handler: a result or an error, as JSON with an HTTP status."""
+"""The answer to one film, as it leaves the handler: a result or an error as JSON, or a picture, with an HTTP status."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -7,6 +7,8 @@ from typing import Any, Self
 
 from handler.errors import FilmError
 from handler.screening import Result
+
+JSON, PNG = "application/json", "image/png"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,12 +19,17 @@ class Response:
     """Of HTTP."""
     reason: str
     body: bytes
-    """JSON."""
+    content_type: str = JSON
 
     @classmethod
-    def of(cls, outcome: Result | FilmError) -> Self:
-        """Return the answer that a result or an error makes."""
+    def of(cls, outcome: Result | FilmError, **more: Any) -> Self:
+        """Return the answer that a result or an error makes; `more` are further keys of a result."""
         if isinstance(outcome, FilmError):
             body: dict[str, Any] = {"error": {"code": outcome.code, "message": str(outcome)}}
             return cls(status=outcome.status, reason=outcome.code, body=json.dumps(body).encode())
-        return cls(status=HTTPStatus.OK, reason="OK", body=json.dumps(asdict(outcome)).encode())
+        return cls(status=HTTPStatus.OK, reason="OK", body=json.dumps(asdict(outcome) | more).encode())
+
+    @classmethod
+    def picture(cls, png: bytes) -> Self:
+        """Return the answer that is a PNG file."""
+        return cls(status=HTTPStatus.OK, reason="OK", body=png, content_type=PNG)

@@ -1,12 +1,11 @@
 """From logits to a result: calibration, operating point, decision, warnings."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from handler.contract import Calibration, Gate, ModelContract, OperatingPoint
+from handler.contract import Calibration, Gate, ModelContract, OperatingPoint, Uncertainty
 from handler.imaging import Facts
 
 Probabilities = npt.NDArray[np.float64]
@@ -54,25 +53,34 @@ def decide(p_pneumonia: Probabilities, threshold: float) -> npt.NDArray[np.bool_
     return served(p_pneumonia) >= threshold
 
 
-def results(
-    p_pneumonia: Probabilities, facts: Sequence[Facts], *, contract: ModelContract, point: OperatingPoint
-) -> list[Result]:
-    """Return the results of films at an operating point.
+def prediction_set(p_pneumonia: Probabilities, rule: Uncertainty) -> npt.NDArray[np.bool_]:
+    """Return which labels films may have, (B, 2) in the order of the logits, so that `rule.coverage` have theirs."""
+    p = served(p_pneumonia)
+    return np.stack([p <= rule.normal_to, p >= rule.pneumonia_from], axis=1)
+
+
+def uncertain(p_pneumonia: Probabilities, threshold: float, rule: Uncertainty) -> npt.NDArray[np.bool_]:
+    """Return of which films (B,) the decision at a threshold is not the one label that they may have."""
+    decided = decide(p_pneumonia, threshold)
+    certain: npt.NDArray[np.bool_] = (prediction_set(p_pneumonia, rule) == np.stack([~decided, decided], axis=1)).all(1)
+    return ~certain
+
+
+def result(p_pneumonia: float, facts: Facts, *, contract: ModelContract, point: OperatingPoint) -> Result:
+    """Return the result of a film at an operating point.
 
     Args:
-        p_pneumonia: (B,), calibrated, 0 to 1.
-        facts: Of the same films.
-        contract: Names the labels; its note and its gate's warnings go with each result.
+        p_pneumonia: Calibrated, 0 to 1.
+        facts: Of the same film.
+        contract: Names the labels; its note and its gate's warnings go with the result.
         point: The operating point.
     """
-    return [
-        Result(
-            prediction=contract.labels[int(positive)],
-            p_pneumonia=float(p),
-            note=" ".join([contract.note, *warnings(film, contract.gate)]),
-        )
-        for p, positive, film in zip(served(p_pneumonia), decide(p_pneumonia, point.threshold), facts, strict=True)
-    ]
+    p = np.array([p_pneumonia])
+    return Result(
+        prediction=contract.labels[int(decide(p, point.threshold)[0])],
+        p_pneumonia=float(served(p)[0]),
+        note=" ".join([contract.note, *warnings(facts, contract.gate)]),
+    )
 
 
 def warnings(facts: Facts, gate: Gate) -> list[str]:

@@ -10,6 +10,7 @@ ProxyError
 │   └── WrongResultError       it was, with another result
 └── RequestError           becomes an HTTP answer in the shared JSON shape
     ├── FormError          422 the form holds no film
+    ├── ParameterError     422 the query asks for something that there is not
     ├── TooLargeError      413 over the size limit
     ├── EncodingError      415 the body is compressed
     ├── SlowUploadError    408 the body took too long to arrive
@@ -88,6 +89,13 @@ class FormError(RequestError):
 
     status = HTTPStatus.UNPROCESSABLE_ENTITY
     code = "invalid_form"
+
+
+class ParameterError(RequestError):
+    """The query cannot be read, or asks for something that there is not."""
+
+    status = HTTPStatus.UNPROCESSABLE_ENTITY
+    code = "invalid_parameter"
 
 
 class TooLargeError(RequestError):

@@ -6,7 +6,15 @@ from pathlib import Path
 
 from onnx import TensorProto, helper, save_model
 
-from handler.contract import Calibration, Gate, Interval, ModelContract, OperatingPoint
+from handler.contract import (
+    SCHEMA_VERSION,
+    Calibration,
+    Gate,
+    Interval,
+    ModelContract,
+    OperatingPoint,
+    Uncertainty,
+)
 from handler.imaging import INPUT_PX, VERSION
 
 NOTE = "High-recall screening model; not a medical device."
@@ -59,7 +67,7 @@ def contract(*, model_sha256: str = "0" * 64) -> ModelContract:
         for name, threshold in (("rule_out", 0.2), ("balanced", 0.5))
     )
     return ModelContract(
-        schema_version=1,
+        schema_version=SCHEMA_VERSION,
         model_version="0.0.0-test",
         labels=("NORMAL", "PNEUMONIA"),
         input_px=INPUT_PX,
@@ -69,6 +77,7 @@ def contract(*, model_sha256: str = "0" * 64) -> ModelContract:
         calibration=Calibration(temperature=1.0, bias=0.0),
         operating_points=points,
         default_operating_point="rule_out",
+        uncertainty=Uncertainty(coverage=0.95, pneumonia_from=0.4, normal_to=0.7),
         gate=Gate(min_contrast=5.0, max_colour=10.0, min_side_px=70),
         model_sha256=model_sha256,
         data_sha256="0" * 64,

@@ -7,7 +7,7 @@ from typing import Any
 from handler.contract import ModelContract
 from handler.engine import Engine
 from handler.imaging import decode
-from handler.screening import probabilities, results
+from handler.screening import probabilities, result
 
 ROOT = Path(__file__).resolve().parents[2]
 MODEL_STORE = ROOT / "model_store"
@@ -25,6 +25,5 @@ class Scorer:
         """Return `prediction`, `p_pneumonia` (0 to 1) and `note` of one JPEG or PNG."""
         film = decode(data)
         logits = self._engine.logits(film.pixels[None])  # (1, 2)
-        p_pneumonia = probabilities(logits, self.contract.calibration)
-        (result,) = results(p_pneumonia, [film.facts], contract=self.contract, point=self._point)
-        return dataclasses.asdict(result)
+        (p_pneumonia,) = probabilities(logits, self.contract.calibration)
+        return dataclasses.asdict(result(p_pneumonia, film.facts, contract=self.contract, point=self._point))

@@ -1,4 +1,4 @@
-"""The public API: `POST /predict` and `GET /health`, with their OpenAPI page at /docs."""
+"""The public API, with its OpenAPI page at /docs."""
 
 from http import HTTPStatus
 from typing import Any
@@ -14,9 +14,17 @@ from proxy.errors import RequestError, StoppingError, error_body
 from proxy.http.access import Access
 from proxy.http.form import DICOM_TYPE
 from proxy.http.metrics import Metrics, Observe
-from proxy.http.predict import Predict
+from proxy.http.predict import FILM_PATHS, Predict
 from proxy.http.request_id import RequestId
-from proxy.http.schemas import Error, FilmForm, Health, Prediction
+from proxy.http.schemas import (
+    DetailedPrediction,
+    Error,
+    ExplainedPrediction,
+    FilmForm,
+    Health,
+    Opacity,
+    OperatingPointName,
+)
 from proxy.keys import Keys
 from proxy.settings import Settings
 from proxy.torchserve.film_buffer import FilmBuffer
@@ -62,7 +70,7 @@ def create_app(settings: Settings, *, releases: Releases, buffer: FilmBuffer) ->
     """Build the application around releases that somebody else keeps.
 
     Films go past the framework: its routing, validation and responses cost more than all the rest of the proxy. It
-    does what is not in the path of every film, and documents `POST /predict` by an endpoint that is never run.
+    does what is not in the path of every film, and documents those that are by endpoints that are never run.
     """
     metrics = Metrics(releases, buffer)
     predict = Predict(settings, releases=releases, buffer=buffer)
@@ -71,7 +79,7 @@ def create_app(settings: Settings, *, releases: Releases, buffer: FilmBuffer) ->
     async def route(scope: Scope, receive: Receive, send: Send) -> None:
         if releases.stopping:
             send = _closing(send)
-        films = scope["type"] == "http" and scope["path"] == "/predict" and scope["method"] == "POST"
+        films = scope["type"] == "http" and scope["path"] in FILM_PATHS and scope["method"] == "POST"
         await (predict if films else others)(scope, receive, send)
 
     app: ASGIApp = route
@@ -94,9 +102,30 @@ def _framework(releases: Releases, metrics: Metrics) -> FastAPI:
         title="Pneumonia screening", description=DESCRIPTION, version="1.0.0", redirect_slashes=False
     )
 
-    @app.post("/predict", responses=_errors(PREDICT_ERRORS), response_model=Prediction, openapi_extra=FILM_BODY)
-    def _predict() -> None:
-        """Screen one film, sent as multipart/form-data in the field `file`, or as a body of type application/dicom."""
+    @app.post(
+        "/predict",
+        responses=_errors(PREDICT_ERRORS),
+        response_model=DetailedPrediction,
+        openapi_extra=FILM_BODY,
+    )
+    def _predict(operating_point: OperatingPointName = None, *, detail: bool = False) -> None:
+        """Screen one film, sent as multipart/form-data in the field `file`, or as a body of type application/dicom.
+
+        With `detail=true` the answer has what stands behind the result: facts of the film, whether the result is
+        uncertain, and a receipt by which it can be computed again.
+        """
+
+    @app.post(
+        "/explain",
+        responses={**_errors(PREDICT_ERRORS), HTTPStatus.OK: {"content": {"image/png": {}}}},
+        response_model=ExplainedPrediction,
+        openapi_extra=FILM_BODY,
+    )
+    def _explain(operating_point: OperatingPointName = None, opacity: Opacity = 0.5) -> None:
+        """Screen one film, and show where the model found what it says: its class-activation map.
+
+        As JSON, or with `Accept: image/png` as a picture of the film with the map over it.
+        """
 
     @app.get("/health/live")
     def live() -> Health:

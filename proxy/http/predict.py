@@ -1,17 +1,21 @@
-"""`POST /predict` as plain ASGI: it stands in the path of every film."""
+"""`POST /predict` and `POST /explain` as plain ASGI: they stand in the path of every film."""
 
 import asyncio
+import json
 import logging
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from http import HTTPStatus
 from typing import Any
 
 from starlette.types import Receive, Scope, Send
 
+from proxy.availability.archive import Archive
 from proxy.availability.release import Releases
 from proxy.errors import RequestError, SlowUploadError, StoppingError, UpstreamError
-from proxy.http.answer import send_error, send_json
+from proxy.http.answer import JSON, send_error, send_whole
 from proxy.http.form import declared_size, read_film
+from proxy.http.parameters import content_type, explanation_answer, film_parameters
+from proxy.http.request_id import current_request_id
 from proxy.settings import Settings
 from proxy.torchserve.client import Reply
 from proxy.torchserve.film_buffer import FilmBuffer, HeldFilm
@@ -26,6 +30,10 @@ class _ClientLeftError(Exception):
     """The client has hung up: nobody reads a reply."""
 
 
+PREDICT, EXPLAIN = "/predict", "/explain"
+FILM_PATHS = frozenset({PREDICT, EXPLAIN})
+
+
 class Predict:
     """Takes a film out of its form, has it screened, and passes the answer on as it came."""
 
@@ -37,13 +45,15 @@ class Predict:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         try:
-            reply, version = await self._screen(scope, receive)
+            headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+            answer = explanation_answer(headers) if scope["path"] == EXPLAIN else "result"
+            reply, archive = await self._screen(headers, film_parameters(scope["query_string"], answer), receive)
         except RequestError as exc:
             if isinstance(exc, UpstreamError):
                 logger.error("%s", exc.message)  # noqa: TRY400  (where it was raised says nothing more)
             await send_error(send, exc)
         except _ClientLeftError:
-            await send_json(send, HTTPStatus.BAD_REQUEST, b"")
+            await send_whole(send, HTTPStatus.BAD_REQUEST, b"")
         except asyncio.CancelledError:
             # The time of those in flight is over.
             await send_error(send, StoppingError())
@@ -52,29 +62,40 @@ class Predict:
             logger.exception("a film could not be answered")
             await send_error(send, RequestError("the service failed"))
         else:
-            await send_json(send, reply.status, reply.body, {VERSION_HEADER: version})
+            kind = content_type(reply.status, answer)
+            detailed = kind == JSON and b"detail=true" in scope["query_string"]
+            body = with_origin(reply.body, archive) if detailed else reply.body
+            await send_whole(send, reply.status, body, {VERSION_HEADER: archive.version}, content_type=kind)
 
-    async def _screen(self, scope: Scope, receive: Receive) -> tuple[Reply, str]:
-        """Return the reply to the film, and the version of the model that gave it."""
+    async def _screen(self, headers: Mapping[str, str], parameters: str, receive: Receive) -> tuple[Reply, Archive]:
+        """Return the reply to the film, and the archive of the model that gave it."""
         self._releases.current.readiness.require()
-        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         size = declared_size(headers, self._settings.max_film_bytes)
         self._releases.current.admission.require_room()
         with self._buffer.place(size) as film:
+            film.parameters = parameters
             await self._read(headers, receive, film)
             release = self._releases.choose()  # now, not before the film came: a release may end meanwhile
             reply = await _while_connected(release.admission.screen(film), receive)
         if reply.status == HTTPStatus.OK:
             release.readiness.screened()
-        return reply, release.archive.version
+        return reply, release.archive
 
-    async def _read(self, headers: dict[str, str], receive: Receive, film: HeldFilm) -> None:
+    async def _read(self, headers: Mapping[str, str], receive: Receive, film: HeldFilm) -> None:
         timeout_s = self._settings.upload_timeout_s
         try:
             async with asyncio.timeout(timeout_s):
                 await read_film(headers, _body(receive), film, self._settings.max_film_bytes)
         except TimeoutError as exc:
             raise SlowUploadError(f"the film did not arrive within {timeout_s:g} s") from exc
+
+
+def with_origin(body: bytes, archive: Archive) -> bytes:
+    """Return an answer with what the receipt in its detail lacks: what the handler cannot know."""
+    answer = json.loads(body)
+    if "detail" in answer:
+        answer["detail"]["receipt"] |= {"archive_sha256": archive.sha256, "request_id": current_request_id()}
+    return json.dumps(answer).encode()
 
 
 async def _while_connected(work: Coroutine[Any, Any, Reply], receive: Receive) -> Reply:

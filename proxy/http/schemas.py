@@ -3,9 +3,15 @@
 They document and type the contract; a prediction's bytes are passed on from the handler unparsed.
 """
 
-from typing import Literal
+from typing import Annotated, Any, Literal
 
+from fastapi import Query
 from pydantic import BaseModel, Field
+
+OperatingPointName = Annotated[
+    str | None, Query(description="`rule_out` or `balanced`; without it, the one that is served.")
+]
+Opacity = Annotated[float, Query(ge=0, le=1, description="Of the map in a picture; at 0 the film is drawn alone.")]
 
 
 class Prediction(BaseModel):
@@ -14,6 +20,35 @@ class Prediction(BaseModel):
     prediction: Literal["NORMAL", "PNEUMONIA"]
     p_pneumonia: float = Field(ge=0, le=1, description="Calibrated probability of pneumonia, four decimals.")
     note: str = Field(description="What the answer is worth, and a warning where the input gate has one.")
+
+
+class DetailedPrediction(Prediction):
+    """A result with what stands behind it."""
+
+    detail: dict[str, Any] | None = Field(
+        default=None,
+        description="With `detail=true` only: p unrounded, the operating point, whether the result is uncertain by the "
+        "conformal rule, facts of the film, the model's version, and a receipt for `python -m handler.replay`.",
+    )
+
+
+class Explanation(BaseModel):
+    """The class-activation map, and where it lies on the film as it is seen, in stored pixels."""
+
+    map: list[list[float]] = Field(description="Rows from top to bottom; the sum and a constant are the log odds.")
+    unit: str
+    width_px: int
+    height_px: int
+    left_px: int
+    top_px: int
+    right_px: int
+    bottom_px: int
+
+
+class ExplainedPrediction(Prediction):
+    """A result with its explanation."""
+
+    explanation: Explanation
 
 
 class ErrorDetail(BaseModel):

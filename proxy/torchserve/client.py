@@ -89,11 +89,12 @@ class InferenceClient(_Api):
             UnavailableError: TorchServe died, or has no room.
             UpstreamError: The handler failed on the whole request.
         """
-        headers = self._headers if self._under_way else {**self._headers, LONE_HEADER: "yes"}
+        lone = {} if self._under_way else {LONE_HEADER: "yes"}
+        body, fields = self.transport.encode(films)
         self._under_way += 1
         try:
             status, content = await self._request(
-                "POST", f"/predictions/{MODEL_NAME}", headers, self.transport.encode(films)
+                "POST", f"/predictions/{MODEL_NAME}", {**self._headers, **lone, **fields}, body
             )
             items = self.transport.decode(status, content)
         except aiohttp.ClientError as exc:

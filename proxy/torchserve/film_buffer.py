@@ -43,7 +43,7 @@ class _Allowance:
 class HeldFilm:
     """One film in the memory, written piece by piece."""
 
-    __slots__ = ("_allowance", "_map", "end", "held", "size", "start")
+    __slots__ = ("_allowance", "_map", "end", "held", "parameters", "size", "start")
 
     def __init__(self, memory: mmap.mmap, allowance: _Allowance, start: int, end: int) -> None:
         self._map = memory
@@ -54,6 +54,8 @@ class HeldFilm:
         self.size = 0
         self.held = 0
         """The bytes that it has of the allowance."""
+        self.parameters = ""
+        """What its client asks of it, URL-encoded; the handler reads it."""
 
     def hold(self, count: int) -> None:
         """Take from the allowance what a film of so many bytes needs.

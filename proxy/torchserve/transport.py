@@ -15,6 +15,9 @@ from proxy.torchserve.film_buffer import FilmBuffer, HeldFilm
 LONE_HEADER = "Lone"
 """Set on a request while TorchServe has no other: all cores are free for it."""
 
+PARAMETERS_HEADER = "X-Parameters"
+"""What a client asks of the film that is a request's body, URL-encoded."""
+
 SHARED_BATCH_FILMS = 4
 """Films in one request at most, where a request only names them."""
 
@@ -40,8 +43,8 @@ class FilmTransport(ABC):
         """Return the fields of `handler.shared_films.TransportNames`."""
 
     @abstractmethod
-    def encode(self, films: Sequence[HeldFilm]) -> bytes | io.BytesIO:
-        """Return the body of a request with 1 to `batch_films` films."""
+    def encode(self, films: Sequence[HeldFilm]) -> tuple[bytes | io.BytesIO, dict[str, str]]:
+        """Return the body and the header fields, beside the type, of a request with 1 to `batch_films` films."""
 
     @abstractmethod
     def decode(self, status: int, content: bytes) -> list[Item] | None:
@@ -61,10 +64,10 @@ class BodyTransport(FilmTransport):
     def _names(self) -> dict[str, str]:
         return {"lone_header": LONE_HEADER}
 
-    def encode(self, films: Sequence[HeldFilm]) -> io.BytesIO:
-        """Return the film's bytes, to be sent in pieces."""
+    def encode(self, films: Sequence[HeldFilm]) -> tuple[io.BytesIO, dict[str, str]]:
+        """Return the film's bytes, to be sent in pieces, and its parameters."""
         (film,) = films
-        return io.BytesIO(bytes(film))
+        return io.BytesIO(bytes(film)), {PARAMETERS_HEADER: film.parameters} if film.parameters else {}
 
     def decode(self, status: int, content: bytes) -> list[Item] | None:
         """Return the one item."""
@@ -74,7 +77,8 @@ class BodyTransport(FilmTransport):
 class SharedMemoryTransport(FilmTransport):
     """Films stay in memory that the workers read too; a request names them, one a line, as `START SIZE` in bytes.
 
-    The answer has a line a film, `STATUS JSON`, in the same order.
+    The film's parameters follow, where it has any. The answer has for each film, in the same order, a line
+    `STATUS SIZE` and a body of so many bytes.
     """
 
     batch_films = SHARED_BATCH_FILMS
@@ -86,15 +90,25 @@ class SharedMemoryTransport(FilmTransport):
     def _names(self) -> dict[str, str]:
         return {"lone_header": LONE_HEADER, "memory": self._path, "content_type": self.content_type}
 
-    def encode(self, films: Sequence[HeldFilm]) -> bytes:
+    def encode(self, films: Sequence[HeldFilm]) -> tuple[bytes, dict[str, str]]:
         """Return a line a film."""
-        return b"\n".join(b"%d %d" % (film.start, film.size) for film in films)
+        lines = (b"%d %d %b" % (film.start, film.size, film.parameters.encode("ascii")) for film in films)
+        return b"\n".join(lines), {}
 
     def decode(self, status: int, content: bytes) -> list[Item] | None:
-        """Return an item a line."""
+        """Return the items in their order."""
         if status != HTTPStatus.OK:
             return None
-        return [(int(number), body) for number, _, body in (line.partition(b" ") for line in content.split(b"\n"))]
+        items = []
+        start = 0
+        while start < len(content):
+            end = content.index(b"\n", start) + 1
+            number, size = map(int, content[start:end].split())
+            start = end + size
+            if size < 0 or start > len(content):
+                raise ValueError("the answer ends within a film's")
+            items.append((number, content[end:start]))
+        return items
 
 
 def transport_for(buffer: FilmBuffer) -> FilmTransport:

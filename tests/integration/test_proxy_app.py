@@ -19,7 +19,10 @@ import uvicorn
 from aiohttp import web
 from aiohttp.test_utils import TestServer, unused_port
 
-from handler.shared_films import SharedFilms, TransportNames
+from handler.errors import DeferredFilm
+from handler.parameters import FilmRequest, Parameters
+from handler.response import Response as HandlerResponse
+from handler.shared_films import SharedFilms, TransportNames, joined
 from proxy.availability.archive import Archive, ReferenceFilm
 from proxy.availability.release import Release, Releases
 from proxy.errors import ProxyError
@@ -50,7 +53,7 @@ class FakeTorchServe:
 
     def __init__(self, transport: TransportNames) -> None:
         self.transport = transport
-        self.films: list[bytes] = []
+        self.requested: list[FilmRequest] = []
         self.requests = 0
         self.headers: list[dict[str, str]] = []
         self.defers = False
@@ -65,6 +68,10 @@ class FakeTorchServe:
         self.pause.set()
         self.running = 0
         self.most_running = 0
+
+    @property
+    def films(self) -> list[bytes]:
+        return [bytes(one.content) for one in self.requested]
 
     async def stop(self) -> None:
         """Leave its port; the fixture sets what does it."""
@@ -81,8 +88,9 @@ class FakeTorchServe:
     async def predict(self, request: web.Request) -> web.StreamResponse:
         content = await request.read()
         references = self.transport.memory is not None and request.content_type == self.transport.content_type
-        films = SharedFilms(Path(self.transport.memory or "")).read(content) if references else [content]
-        self.films += [film for film in films if isinstance(film, bytes)]
+        sent = FilmRequest(content=content, parameters=Parameters.parse(request.headers.get("X-Parameters", "")))
+        films = SharedFilms(Path(self.transport.memory or "")).read(content) if references else [sent]
+        self.requested += [film for film in films if isinstance(film, FilmRequest)]
         self.requests += 1
         self.headers.append(dict(request.headers))
         self.running += 1
@@ -96,10 +104,9 @@ class FakeTorchServe:
         if self.raw is not None:
             return web.Response(body=self.raw)
         if references and (self.status == HTTPStatus.OK or b'"error":' in self.body):
-            lines = [b"%d %b" % (self.status, self.body) for _ in films]
-            if self.defers:
-                lines[1:] = [b'425 {"error": {"code": "deferred", "message": "not begun"}}'] * (len(films) - 1)
-            return web.Response(body=b"\n".join(lines))
+            deferred = HandlerResponse.of(DeferredFilm("not begun"))
+            answer = HandlerResponse(status=self.status, reason="", body=self.body)
+            return web.Response(body=joined([answer] + [deferred if self.defers else answer] * (len(films) - 1)))
         return web.Response(body=self.body, status=self.status or 200, content_type="application/json")
 
     async def describe(self, request: web.Request) -> web.StreamResponse:
@@ -135,10 +142,10 @@ class Bench:
         self.url = f"http://127.0.0.1:{settings.port}"
         self.readiness.succeeded()
 
-    async def predict(self, film: bytes = b"film", **options: Any) -> Response:
+    async def predict(self, film: bytes = b"film", *, path: str = "/predict", **options: Any) -> Response:
         form = aiohttp.FormData()
         form.add_field("file", io.BytesIO(film), filename="film.jpeg")
-        return await self.send("POST", "/predict", data=form, **options)
+        return await self.send("POST", path, data=form, **options)
 
     async def send(self, method: str, path: str, **options: Any) -> Response:
         async with aiohttp.ClientSession() as session, session.request(method, self.url + path, **options) as response:
@@ -236,6 +243,47 @@ async def test_film_goes_raw_and_its_answer_comes_unchanged(bench: Bench) -> Non
     assert sent["Content-Type"] == bench.client.inference.transport.content_type
     assert headers["X-Request-ID"] == "mine"
     assert headers["Content-Type"] == "application/json"
+
+
+async def test_handler_hears_what_is_asked_of_a_film(bench: Bench) -> None:
+    await bench.predict()
+    await bench.predict(path="/predict?detail=true&operating_point=balanced")
+    await bench.predict(path="/explain")
+    await bench.predict(path="/explain?opacity=0.25", headers={"Accept": "image/png"})
+    assert [one.parameters for one in bench.torchserve.requested] == [
+        Parameters(),
+        Parameters(detail=True, operating_point="balanced"),
+        Parameters(answer="explanation"),
+        Parameters(answer="picture", opacity=0.25),
+    ]
+
+
+async def test_receipt_is_completed_by_what_the_handler_cannot_know(bench: Bench) -> None:
+    bench.torchserve.body = b'{"prediction": "NORMAL", "detail": {"receipt": {"film_sha256": "f"}}}'
+    reply = await bench.predict(path="/predict?detail=true", headers={"X-Request-ID": "ward-7"})
+    receipt = {"film_sha256": "f", "archive_sha256": "5" * 64, "request_id": "ward-7"}
+    assert json.loads(reply.body) == {"prediction": "NORMAL", "detail": {"receipt": receipt}}
+
+
+async def test_explanation_may_be_a_picture(bench: Bench) -> None:
+    bench.torchserve.body = b"\x89PNG\r\n\x1a\n"
+    reply = await bench.predict(path="/explain?detail=true", headers={"Accept": "image/png"})
+    assert (reply.status, reply.headers["Content-Type"]) == (200, "image/png")
+    assert reply.body == bench.torchserve.body
+
+
+async def test_error_of_an_explanation_is_no_picture(bench: Bench) -> None:
+    bench.torchserve.status = 422
+    bench.torchserve.body = b'{"error": {"code": "damaged_film", "message": "x"}}'
+    reply = await bench.predict(path="/explain", headers={"Accept": "image/png"})
+    assert (reply.status, reply.headers["Content-Type"]) == (422, "application/json")
+
+
+@pytest.mark.parametrize("query", ["detail", "a=" + "b" * 500, "=&=", "answer=picture", "a=1&" * 9])
+async def test_query_that_cannot_be_read_is_refused_before_the_film(bench: Bench, query: str) -> None:
+    reply = await bench.predict(path=f"/predict?{query}")
+    assert (reply.status, json.loads(reply.body)["error"]["code"]) == (422, "invalid_parameter")
+    assert not bench.torchserve.requested
 
 
 async def test_large_film_arrives_whole(bench: Bench) -> None:

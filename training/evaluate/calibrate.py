@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import minimize
 
-from handler.contract import SCHEMA_VERSION, Calibration, Gate, ModelContract
+from handler.contract import SCHEMA_VERSION, Calibration, Gate, ModelContract, Uncertainty
 from handler.engine import Engine
 from handler.imaging import INPUT_PX, VERSION
 from handler.network import MEAN, STD
@@ -26,6 +26,7 @@ from training.changes.counterfactuals import ACQUISITIONS, served, taken_otherwi
 from training.data.films import DecodedFilms
 from training.evaluate.evaluate import THREADS, logits_of
 from training.evaluate.operating_points import DEFAULT, SENSITIVITY_LOW, choose_thresholds, operating_point
+from training.evaluate.uncertainty import conformal
 from training.figures.metrics import LABELS, Floats, Labels, Logits
 from training.figures.tables import measure, table
 from training.files import sha256
@@ -47,6 +48,7 @@ class Choice:
 
     calibration: Calibration
     thresholds: Mapping[str, float]
+    uncertainty: Uncertainty
 
 
 def main() -> None:
@@ -107,6 +109,7 @@ def calibrate(
             for name, threshold in choice.thresholds.items()
         ),
         default_operating_point=DEFAULT,
+        uncertainty=choice.uncertainty,
         gate=gate(learned),
         model_sha256=model_sha256,
         data_sha256=data_sha256,
@@ -134,7 +137,8 @@ def chosen(logits: Logits, labels: Labels, *, low: float = SENSITIVITY_LOW) -> C
     pooled = logits.reshape(-1, 2)
     calibration = fit_calibration(pooled, labels.repeat(acquisitions))
     of_each = probabilities(pooled, calibration).reshape(-1, acquisitions).T  # (A, N)
-    return Choice(calibration=calibration, thresholds=choose_thresholds(of_each, labels, low=low))
+    thresholds = choose_thresholds(of_each, labels, low=low)
+    return Choice(calibration=calibration, thresholds=thresholds, uncertainty=conformal(of_each, labels))
 
 
 def fit_calibration(logits: Logits, targets: Labels | Floats) -> Calibration:

@@ -9,8 +9,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from handler.screening import decide, log_odds, logistic
+from handler.screening import decide, log_odds, logistic, prediction_set, probabilities
 from training.data.films import DecodedFilms, split_by_patient
 from training.errors import DataError
 from training.evaluate.calibrate import Choice
@@ -69,6 +70,15 @@ def judged(films: DecodedFilms, logits: Logits, choices: Sequence[tuple[Indices,
         decisions=dict(decisions),
         patients=tuple(file.patient for file in films.files),
     )
+
+
+def prediction_sets(logits: Logits, choices: Sequence[tuple[Indices, Choice]]) -> npt.NDArray[np.bool_]:
+    """Return which labels films of logits (N, 2) may have, (N, 2), each by the choice made without it."""
+    possible = np.zeros(logits.shape, dtype=bool)
+    for judged_on, choice in choices:
+        p_pneumonia = probabilities(logits[judged_on], choice.calibration)
+        possible[judged_on] = prediction_set(p_pneumonia, choice.uncertainty)
+    return possible
 
 
 def predictive_values(

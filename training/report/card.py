@@ -31,6 +31,7 @@ REPORTS = (
     "validation",
     "crossfit",
     "acquisitions",
+    "uncertainty",
     "audit",
     "adults",
     "subgroups",

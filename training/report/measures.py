@@ -14,7 +14,7 @@ from training.changes.corruptions import CORRUPTIONS, SEVERITIES, corrupted, wit
 from training.changes.counterfactuals import ACQUISITIONS
 from training.data.films import FOLDS, DecodedFilms
 from training.evaluate.calibrate import acquired_logits, chosen
-from training.evaluate.cross_fit import choices_without, judged, predictive_values
+from training.evaluate.cross_fit import choices_without, judged, prediction_sets, predictive_values
 from training.evaluate.evaluate import Served, Shipped, answered, measure, serve
 from training.figures.metrics import LABELS, Floats, Labels, ece, rates, roc_auc, share, shares, with_ends
 
@@ -33,6 +33,8 @@ class Answers:
     """By calibrations and thresholds that were chosen in the same way without the patient."""
     acquired: Mapping[str, Served]
     """The same under each acquisition."""
+    sets: Mapping[str, npt.NDArray[np.bool_]]
+    """Which labels they may have by the conformal rule, (N, 2), cross-fitted; the films as they are come first."""
 
 
 def answer_all(shipped: Shipped, films: DecodedFilms) -> Answers:
@@ -43,12 +45,15 @@ def answer_all(shipped: Shipped, films: DecodedFilms) -> Answers:
     """
     logits = acquired_logits(shipped.engine, films)
     choices = choices_without(films, logits, chooser=chosen, folds=FOLDS)
-    crossfitted = [judged(films, one, choices) for one in logits.transpose(1, 0, 2)]
+    by_acquisition = logits.transpose(1, 0, 2)
+    crossfitted = [judged(films, one, choices) for one in by_acquisition]
+    sets = [prediction_sets(one, choices) for one in by_acquisition]
     return Answers(
         films=films,
         fitted=answered(shipped.contract, films, log_odds(logits[:, 0], shipped.contract.calibration)),
         crossfitted=crossfitted[0],
         acquired=dict(zip(ACQUISITIONS, crossfitted[1:], strict=True)),
+        sets=dict(zip((CLEAN, *ACQUISITIONS), sets, strict=True)),
     )
 
 
@@ -60,6 +65,7 @@ def measures(shipped: Shipped, answers: Answers) -> dict[str, Any]:
         "validation": measure(answers.fitted, thresholds),
         "crossfit": crossfit(answers.crossfitted, crossfitted),
         "acquisitions": acquisitions(answers),
+        "uncertainty": uncertainty(answers),
         "subgroups": subgroups(answers),
         "robustness": robustness(shipped, answers),
         "prevalence": predictive_values(crossfitted, prevalences=PREVALENCES),
@@ -93,6 +99,31 @@ def acquisitions(answers: Answers) -> list[dict[str, Any]]:
         }
         for name, served in {CLEAN: answers.crossfitted, **answers.acquired}.items()
     ]
+
+
+def uncertainty(answers: Answers) -> list[dict[str, Any]]:
+    """Return what the conformal rule is worth, cross-fitted, as the films are and under each acquisition: a row each.
+
+    Covered are the films of a label whose prediction set has it; uncertain, those whose set is not the decision alone.
+    """
+    labels = answers.films.labels
+    rows = []
+    for name, possible in answers.sets.items():
+        served = answers.acquired.get(name, answers.crossfitted)
+        decided = {point: np.stack([~yes, yes], axis=1) for point, yes in served.decisions.items()}
+        rows.append(
+            {
+                "films": name,
+                "covered": {
+                    label: dataclasses.asdict(share(possible[labels == index, index]))
+                    for index, label in enumerate(LABELS)
+                },
+                "uncertain": {
+                    point: dataclasses.asdict(share((possible != only).any(axis=1))) for point, only in decided.items()
+                },
+            }
+        )
+    return rows
 
 
 def subgroups(answers: Answers) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from training.data.films import DecodedFilms, count_patients
 from training.evaluate.calibrate import Choice, fit_calibration
 from training.evaluate.evaluate import Served
 from training.evaluate.operating_points import DEFAULT, OPERATING_POINTS, choose_thresholds
+from training.evaluate.uncertainty import conformal
 from training.figures.metrics import Floats, Labels, Logits, bootstrap_ci, log_loss, share, wilson
 
 
@@ -56,7 +57,7 @@ def choose(logits: Logits, labels: Labels, *, sensitivity: float) -> Choice:
     calibration = fit_calibration(logits, targets)
     p_pneumonia = probabilities(logits, calibration)
     thresholds = choose_thresholds(p_pneumonia[None], labels, low=_shown(labels, sensitivity))
-    return Choice(calibration=calibration, thresholds=thresholds)
+    return Choice(calibration=calibration, thresholds=thresholds, uncertainty=conformal(p_pneumonia[None], labels))
 
 
 def sensitive_threshold(p_pneumonia: Floats, labels: Labels, *, sensitivity: float) -> float:

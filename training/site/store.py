@@ -45,6 +45,7 @@ def site_contract(shipped: ModelContract, choice: Choice, judged: Served, *, ver
         calibration=choice.calibration,
         operating_points=points,
         default_operating_point=DEFAULT,
+        uncertainty=choice.uncertainty,
     )
 
 

@@ -1,8 +1,11 @@
 import dataclasses
+import hashlib
 import inspect
+import io
 import itertools
 import json
 import logging
+import math
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -18,9 +21,11 @@ from handler.errors import ContractError, UnusableFilm
 from handler.formats.registry import SEND
 from handler.imaging import Film, decode
 from handler.network import PneumoniaNet
+from handler.parameters import FilmRequest
 from handler.pneumonia_handler import DEFER_AFTER_S, PneumoniaHandler
 from handler.shared_films import TransportNames
 from handler.torch_engine import TorchEngine
+from proxy.torchserve.transport import SharedMemoryTransport
 from tests.films import grey, jpeg, png
 from tests.models import NOTE, contract, write_model_store
 
@@ -35,6 +40,7 @@ class Context:
         self.model_yaml_config = settings
         self.request_types: dict[int, str] = {}
         self.lone_requests: set[int] = set()
+        self.headers: dict[int, dict[str, str]] = {}
         self.statuses: dict[int, tuple[int, str]] = {}
         self.content_types: dict[int, str] = {}
 
@@ -43,6 +49,9 @@ class Context:
             return "yes" if idx in self.lone_requests else None
         assert key == "Content-Type"
         return self.request_types.get(idx)
+
+    def get_all_request_header(self, idx: int) -> dict[str, str]:
+        return self.headers.get(idx, {})
 
     def set_response_status(self, code: int, phrase: str, idx: int) -> None:
         assert isinstance(code, int)
@@ -137,17 +146,24 @@ def shared(context: Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     return handler
 
 
+def parted(answer: bytes) -> list[tuple[int, bytes]]:
+    """Return status and body of each film that a request named."""
+    found = SharedMemoryTransport("").decode(200, answer)
+    assert found is not None
+    return found
+
+
 def test_films_named_by_one_request_are_answered_a_line_each(shared: PneumoniaHandler, context: Context) -> None:
     context.request_types[0] = "application/x-film-references"
     bright, dark, text = (0, len(BRIGHT)), (len(BRIGHT), len(DARK)), (len(BRIGHT) + len(DARK), 4)
     named = b"\n".join(b"%d %d" % place for place in (dark, text, bright, (0, 0)))
     result, single = shared.handle([{"body": bytearray(named)}, {"body": DARK}], context)
-    statuses, bodies = zip(*(line.split(b" ", 1) for line in result.splitlines()), strict=True)
-    assert statuses == (b"200", b"415", b"200", b"422")
+    statuses, bodies = zip(*parted(result), strict=True)
+    assert statuses == (200, 415, 200, 422)
     assert bodies[0] == single
     assert json.loads(bodies[2])["prediction"] == "PNEUMONIA"
     assert json.loads(bodies[1])["error"]["code"] == "unsupported_format"
-    assert context.content_types == {0: "text/plain", 1: "application/json"}
+    assert context.content_types == {0: "application/octet-stream", 1: "application/json"}
     assert context.statuses == {1: (200, "OK")}
 
 
@@ -173,7 +189,7 @@ def test_line_that_names_no_film_fails_alone(shared: PneumoniaHandler, context: 
     context.request_types[0] = "application/x-film-references"
     named = b"0 %d\nnonsense\n0 999999999\n%d %d" % (len(BRIGHT), len(BRIGHT), len(DARK))
     (lines,) = shared.handle([{"body": bytearray(named)}], context)
-    assert [line.split()[0] for line in lines.splitlines()] == [b"200", b"500", b"500", b"200"]
+    assert [status for status, _ in parted(lines)] == [200, 500, 500, 200]
 
 
 def test_naming_films_without_the_proxys_memory_is_no_film(handler: PneumoniaHandler, context: Context) -> None:
@@ -198,7 +214,7 @@ def test_fault_while_decoding_one_film_is_its_own(
 
 
 def test_refusal_keeps_nothing_of_the_film(handler: PneumoniaHandler) -> None:
-    (refused,) = handler.preprocess([jpeg(Image.new("L", (300, 300), 99))])
+    (refused,) = handler.preprocess([FilmRequest(content=jpeg(Image.new("L", (300, 300), 99)))])
     assert isinstance(refused, UnusableFilm)
     assert refused.__traceback__ is None
     assert refused.__context__ is None
@@ -216,7 +232,7 @@ def test_films_behind_a_slow_one_in_the_same_request_are_deferred(shared: Pneumo
     context.request_types[0] = "application/x-film-references"
     named = b"0 %d\n%d %d" % (len(BRIGHT), len(BRIGHT), len(DARK))
     (result,) = shared.handle([{"body": bytearray(named)}], context)
-    assert [line.split()[0] for line in result.splitlines()] == [b"200", b"425"]
+    assert [status for status, _ in parted(result)] == [200, 425]
 
 
 @pytest.mark.usefixtures("slow")
@@ -225,7 +241,65 @@ def test_first_film_of_every_request_has_its_turn(shared: PneumoniaHandler, cont
     named = b"0 %d\n%d %d" % (len(BRIGHT), len(BRIGHT), len(DARK))
     single, result = shared.handle([{"body": BRIGHT}, {"body": bytearray(named)}], context)
     assert json.loads(single)["prediction"] == "PNEUMONIA"
-    assert [line.split()[0] for line in result.splitlines()] == [b"200", b"425"]
+    assert [status for status, _ in parted(result)] == [200, 425]
+
+
+def test_detail_has_what_stands_behind_the_result(handler: PneumoniaHandler, context: Context, tmp_path: Path) -> None:
+    context.headers[0] = {"x-parameters": "detail=true"}  # as the client wrote it: TorchServe keeps the case
+    found, plain = handle(handler, context, {"body": BRIGHT}, {"body": BRIGHT})
+    detail = found.pop("detail")
+    assert found == plain
+    assert round(detail["p_pneumonia"], 4) == plain["p_pneumonia"]
+    assert detail["operating_point"] == {"name": "rule_out", "threshold": 0.2}
+    assert detail["uncertain"] is (plain["p_pneumonia"] <= 0.7)
+    assert (detail["film"]["kind"], detail["film"]["bits"]) == ("PNG", 8)
+    assert detail["receipt"] == {
+        "film_sha256": hashlib.sha256(BRIGHT).hexdigest(),
+        "contract_sha256": hashlib.sha256((tmp_path / "contract.json").read_bytes()).hexdigest(),
+        "model_sha256": handler.contract.model_sha256,
+        "model_version": "0.0.0-test",
+        "operating_point": "rule_out",
+        "threshold": 0.2,
+        "prediction": plain["prediction"],
+        "p_pneumonia": plain["p_pneumonia"],
+    }
+
+
+def test_film_is_decided_at_the_operating_point_that_is_asked_for(handler: PneumoniaHandler, context: Context) -> None:
+    middle = png(grey(level=120))  # between the thresholds
+    context.headers[1] = {"X-Parameters": "operating_point=balanced"}
+    served, balanced = handle(handler, context, {"body": middle}, {"body": middle})
+    assert (served["prediction"], balanced["prediction"]) == ("PNEUMONIA", "NORMAL")
+    assert served["p_pneumonia"] == balanced["p_pneumonia"]
+
+
+@pytest.mark.parametrize(
+    "text", ["operating_point=screen", "detail=yes", "opacity=2", "colour=red", "detail", "a" * 99]
+)
+def test_parameter_that_there_is_not_is_named(handler: PneumoniaHandler, context: Context, text: str) -> None:
+    context.headers[0] = {"X-Parameters": text}
+    refused, other = handle(handler, context, {"body": BRIGHT}, {"body": BRIGHT})
+    assert refused["error"]["code"] == "invalid_parameter"
+    assert other["prediction"] == "PNEUMONIA"
+
+
+def test_explanation_adds_up_to_the_log_odds(handler: PneumoniaHandler, context: Context) -> None:
+    context.headers[0] = {"explain": "True"}  # TorchServe's own, on /explanations
+    explained, plain = handle(handler, context, {"body": BRIGHT}, {"body": BRIGHT})
+    found = explained.pop("explanation")
+    assert explained == plain
+    p = plain["p_pneumonia"]
+    # The model of the tests has no constant but the mean level's: 12 * (mean - 0.5).
+    assert 12 * (sum(map(sum, found["map"])) - 0.5) == pytest.approx(math.log(p / (1 - p)), abs=0.05)
+    box = [found[name] for name in ("left_px", "top_px", "right_px", "bottom_px", "width_px", "height_px")]
+    assert box == [0, 0, found["width_px"], found["height_px"], found["width_px"], found["height_px"]]
+
+
+def test_picture_is_sent_where_it_is_accepted(handler: PneumoniaHandler, context: Context) -> None:
+    context.headers[0] = {"explain": "True", "Accept": "image/png"}
+    (body,) = handler.handle([{"body": BRIGHT}], context)
+    assert context.content_types == {0: "image/png"}
+    assert Image.open(io.BytesIO(body)).format == "PNG"
 
 
 def test_error_has_exactly_code_and_message(handler: PneumoniaHandler, context: Context) -> None:

@@ -4,18 +4,18 @@ import numpy as np
 import pytest
 
 from handler.bars import Bars
-from handler.contract import Calibration
+from handler.contract import Calibration, Uncertainty
 from handler.imaging import Facts
 from handler.presentation import Presentation
-from handler.screening import Result, decide, probabilities, results, warnings
+from handler.screening import Result, decide, prediction_set, probabilities, uncertain, warnings
+from handler.screening import result as result_of
 from tests.models import NOTE, contract
 
 PLAIN = Facts(kind="JPEG", width_px=1500, height_px=1200, colour=0.0, contrast=50.0)
 
 
 def result(p_pneumonia: float, facts: Facts = PLAIN, *, name: str = "rule_out") -> Result:
-    (only,) = results(np.array([p_pneumonia]), [facts], contract=contract(), point=contract().operating_point(name))
-    return only
+    return result_of(p_pneumonia, facts, contract=contract(), point=contract().operating_point(name))
 
 
 def test_probability_without_bias_is_the_softmax_of_the_scaled_logits() -> None:
@@ -54,6 +54,22 @@ def test_decision_follows_the_four_decimals_that_are_served(p: float, prediction
 def test_operating_point_decides() -> None:
     found = [result(0.3, name=point.name).prediction for point in contract().operating_points]
     assert found == ["PNEUMONIA", "NORMAL"]
+
+
+RULE = Uncertainty(coverage=0.95, pneumonia_from=0.4, normal_to=0.7)
+
+
+def test_between_the_bounds_a_film_may_have_either_label() -> None:
+    p = np.array([0.3999, 0.4, 0.7, 0.7001])
+    assert prediction_set(p, RULE).tolist() == [[True, False], [True, True], [True, True], [False, True]]
+    crossed = Uncertainty(coverage=0.9, pneumonia_from=0.7, normal_to=0.4)
+    assert prediction_set(np.array([0.5]), crossed).tolist() == [[False, False]]
+
+
+def test_decision_is_uncertain_unless_it_is_the_one_possible_label() -> None:
+    p = np.array([0.1, 0.3, 0.5, 0.8])
+    assert uncertain(p, 0.2, RULE).tolist() == [False, True, True, False]  # at 0.3, PNEUMONIA is out of the question
+    assert uncertain(p, 0.9, RULE).tolist() == [False, False, True, True]
 
 
 def test_answer_has_the_public_keys_in_order() -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from handler.errors import UnsupportedFormat
 from handler.formats.registry import open_film
+from handler.parameters import FilmRequest
 from handler.shared_films import SharedFilms
 from proxy.errors import SettingsError, UnavailableError
 from proxy.torchserve import film_buffer
@@ -115,10 +116,10 @@ class TestShared:
         assert films.path is not None
         film = given_up(films, b"\xff\xd8" + b"x" * (size - 2), reason)
         (later,) = SharedFilms(Path(films.path)).read(b"%d %d" % (film.start, film.size))
-        assert isinstance(later, bytes)
-        assert len(later) == size
+        assert isinstance(later, FilmRequest)
+        assert len(later.content) == size
         with pytest.raises(UnsupportedFormat):
-            open_film(later)
+            open_film(later.content)
 
     def test_film_that_is_given_up_leaves_its_neighbour(self, films: FilmBuffer) -> None:
         with films.place(PAGE) as kept:

@@ -3,7 +3,7 @@ from functools import partial
 import numpy as np
 import pytest
 
-from handler.contract import Calibration
+from handler.contract import Calibration, Uncertainty
 from tests.unit.training.labelled import labelled
 from training.data.films import DecodedFilms
 from training.evaluate.calibrate import Choice
@@ -37,7 +37,8 @@ def test_no_film_is_judged_by_a_choice_made_with_its_patient() -> None:
     def remembered(chosen_on: Logits, _: Labels) -> Choice:
         seen.append({owner[logit] for logit in chosen_on[:, 1].tolist()})
         fixed = Calibration(temperature=1e6, bias=float(len(seen)))  # so that p tells which choice judged a film
-        return Choice(calibration=fixed, thresholds={"rule_out": 0.5})
+        rule = Uncertainty(coverage=0.95, pneumonia_from=0.0, normal_to=1.0)
+        return Choice(calibration=fixed, thresholds={"rule_out": 0.5}, uncertainty=rule)
 
     p = cross_fit(site, logits, chooser=remembered, folds=5).p_pneumonia
     judge = np.round(np.log(p / (1 - p))).astype(int) - 1

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from scipy.special import logit
 
-from handler.contract import Calibration, ModelContract
+from handler.contract import Calibration, ModelContract, Uncertainty
 from tests.films import write_reference_films
 from tests.models import contract, write_model_store
 from training.errors import ArtefactError
@@ -14,7 +14,11 @@ from training.evaluate.evaluate import Served, Shipped
 from training.figures.metrics import wilson
 from training.site.store import check_request, site_contract, write_store
 
-CHOICE = Choice(calibration=Calibration(temperature=2.0, bias=-1.0), thresholds={"rule_out": 0.3, "balanced": 0.6})
+CHOICE = Choice(
+    calibration=Calibration(temperature=2.0, bias=-1.0),
+    thresholds={"rule_out": 0.3, "balanced": 0.6},
+    uncertainty=Uncertainty(coverage=0.95, pneumonia_from=0.2, normal_to=0.6),
+)
 JUDGED = Served(
     labels=np.array([0, 0, 1, 1]),
     log_odds=logit([0.1, 0.4, 0.5, 0.9]),

@@ -1,0 +1,96 @@
+import hashlib
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from handler.detail import detail
+from handler.engine import Engine
+from handler.imaging import decode
+from handler.replay import main
+from handler.screening import probabilities, result
+from tests.films import grey, jpeg
+from tests.models import contract, write_model_store
+
+FILM = jpeg(grey(level=150))
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Path:
+    write_model_store(tmp_path)
+    path = tmp_path / "model.mar"
+    with zipfile.ZipFile(path, "w") as members:
+        for name in ("contract.json", "pneumonia.onnx"):
+            members.write(tmp_path / name, name)
+        members.writestr("reference/expected.json", json.dumps({"tolerance": 0.02}))
+    return path
+
+
+@pytest.fixture
+def said(tmp_path: Path) -> dict[str, Any]:
+    """Return the detail of an answer to FILM."""
+    film, point = decode(FILM), contract().operating_point("rule_out")
+    served = write_model_store(tmp_path)
+    (p,) = probabilities(Engine(tmp_path / "pneumonia.onnx").logits(film.pixels[None]), served.calibration)
+    return detail(
+        result(float(p), film.facts, contract=served, point=point),
+        p_pneumonia=float(p),
+        facts=film.facts,
+        content=FILM,
+        contract=served,
+        contract_sha256=hashlib.sha256((tmp_path / "contract.json").read_bytes()).hexdigest(),
+        point=point,
+    )
+
+
+def replayed(tmp_path: Path, archive: Path, said: object, film: bytes = FILM) -> int:
+    (tmp_path / "receipt.json").write_text(json.dumps(said))
+    (tmp_path / "film").write_bytes(film)
+    return main([str(tmp_path / "receipt.json"), str(tmp_path / "film"), "--archive", str(archive)])
+
+
+def test_receipt_matches_its_film(tmp_path: Path, archive: Path, said: dict[str, Any]) -> None:
+    for content in ({"detail": said}, said, said["receipt"]):
+        assert replayed(tmp_path, archive, content) == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("p_pneumonia", 0.0001),
+        ("prediction", "NORMAL"),
+        ("threshold", 0.3),
+        ("model_version", "9"),
+        ("contract_sha256", "0" * 64),
+        ("archive_sha256", "0" * 64),
+        ("film_sha256", "0" * 64),
+    ],
+)
+def test_what_differs_is_named(  # noqa: PLR0913, PLR0917  (fixtures)
+    tmp_path: Path,
+    archive: Path,
+    said: dict[str, Any],
+    capsys: pytest.CaptureFixture[str],
+    name: str,
+    value: object,
+) -> None:
+    assert replayed(tmp_path, archive, {"receipt": said["receipt"] | {name: value}}) == 1
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines() if "differs" in line] == [name]
+
+
+def test_other_film_does_not_match(tmp_path: Path, archive: Path, said: dict[str, Any]) -> None:
+    assert replayed(tmp_path, archive, said, jpeg(grey(level=60))) == 1
+
+
+@pytest.mark.parametrize("content", [[], {}, {"receipt": 5}, {"film_sha256": "x"}, "text"])
+def test_what_is_no_receipt_is_said(tmp_path: Path, archive: Path, content: object) -> None:
+    assert replayed(tmp_path, archive, content) == 2
+
+
+def test_film_or_archive_that_cannot_be_read_is_said(tmp_path: Path, archive: Path, said: dict[str, Any]) -> None:
+    assert replayed(tmp_path, archive, said, b"no film") == 2
+    archive.write_bytes(b"no archive")
+    assert replayed(tmp_path, archive, said) == 2
+    assert replayed(tmp_path, tmp_path / "none.mar", said) == 2
