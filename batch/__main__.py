@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from batch.engines import ENGINES, Engine, LocalEngine, ServiceEngine
 from batch.errors import InputError, StoppedError
@@ -49,10 +50,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong with an option in one line, without repeating what options there are."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"error: {message}\n")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m batch", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = _Parser(prog="python -m batch", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("worklist", help="folder, CSV with a column path, or ZIP archive; or an address such as s3://")
     parser.add_argument("--out", type=Path, required=True, help="where the results go, .csv or .parquet")
     parser.add_argument("--operating-point", metavar="NAME", help="by default the model's, or the service's")

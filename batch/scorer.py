@@ -4,6 +4,7 @@ import hashlib
 import logging
 import tempfile
 from collections.abc import Callable
+from http import HTTPStatus
 from pathlib import Path
 
 from batch.model import NETWORK, Model
@@ -12,7 +13,7 @@ from batch.row import Row, readable
 from handler.engine import Engine
 from handler.errors import FailedFilm, FilmError
 from handler.imaging import decode
-from handler.screening import probabilities, results
+from handler.screening import probabilities, result, uncertain
 
 logger = logging.getLogger(__name__)
 
@@ -52,15 +53,17 @@ class Scorer:
     def _result(self, data: bytes, digest: str) -> Row:
         film = decode(data)
         p_pneumonia = probabilities(self._engine.logits(film.pixels[None]), self._contract.calibration)
-        (result,) = results(p_pneumonia, [film.facts], contract=self._contract, point=self._point)
+        p = float(p_pneumonia[0])
+        found = result(p, film.facts, contract=self._contract, point=self._point)
         return Row(
-            status=200,
-            prediction=result.prediction,
-            p_pneumonia=result.p_pneumonia,
-            note=readable(result.note),
+            status=HTTPStatus.OK,
+            prediction=found.prediction,
+            p_pneumonia=found.p_pneumonia,
+            uncertain=bool(uncertain(p_pneumonia, self._point.threshold, self._contract.uncertainty)[0]),
+            note=readable(found.note),
             operating_point=self._point.name,
             threshold=self._point.threshold,
             model_version=self._contract.model_version,
             film_sha256=digest,
-            urgency=float(p_pneumonia[0]),
+            urgency=p,
         )
