@@ -81,6 +81,10 @@ class HeldFilm:
         self._map[begin:end] = piece
         self.size += len(piece)
 
+    def trim(self) -> None:
+        """Give back the addresses of its place that the film, which is whole now, does not need."""
+        self.end = self.start + _whole_pages(max(self.size, 1))
+
     def wipe(self) -> None:
         """Wipe its beginning: a worker that has yet to read it finds no film there, and spends no time on it."""
         count = min(self.size, WIPED_BYTES)
@@ -88,6 +92,10 @@ class HeldFilm:
 
     def __bytes__(self) -> bytes:
         return self._map[self.start : self.start + self.size]
+
+
+def _whole_pages(size: int) -> int:
+    return -(-size // mmap.PAGESIZE) * mmap.PAGESIZE
 
 
 class FilmBuffer:
@@ -176,7 +184,7 @@ class FilmBuffer:
 
     def _take(self, size: int) -> HeldFilm:
         """Take the first gap: places low in the memory are used again and again, and the rest stays untouched."""
-        size = -(-size // mmap.PAGESIZE) * mmap.PAGESIZE
+        size = _whole_pages(size)
         start = position = 0
         for film in self._films:
             if film.start - start >= size:
