@@ -19,6 +19,8 @@ ARTEFACTS := $(MODEL_STORE)/pneumonia.onnx $(MODEL_STORE)/contract.json \
 MODEL_CONFIG := config/model-config$(if $(filter gpu,$(DEVICE)),-gpu).yaml
 PACKAGES := $(VENV)/.$(if $(filter gpu,$(DEVICE)),gpu,serve)
 PROOF := $(REFERENCE)/expected.json $(wildcard $(REFERENCE)/*-224.jpeg)
+# What GET /model says of the shipped model; a site's store has none.
+ABOUT := $(wildcard $(MODEL_STORE)/MODEL_CARD.md $(MODEL_STORE)/report/official_test.json)
 HANDLER := $(wildcard handler/*.py handler/*/*.py handler/*.npz)
 ENTRY := handler/pneumonia_handler.py
 MAR := $(MODEL_STORE)/pneumonia.mar
@@ -55,9 +57,10 @@ serve: $(PACKAGES) $(MAR) ## Serve the model on port 7860 (HOST, PORT, WORKERS s
 archive: $(MAR) ## Rebuild MODEL_STORE/pneumonia.mar when weights, contract, handler or config changed
 
 # The handler is a package: the archiver flattens files, but takes a folder's contents as they are.
-$(MAR): $(ARTEFACTS) $(PROOF) $(HANDLER) $(MODEL_CONFIG) requirements/handler.txt build/.archive-$(DEVICE) | $(PACKAGES)
+$(MAR): $(ARTEFACTS) $(PROOF) $(ABOUT) $(HANDLER) $(MODEL_CONFIG) requirements/handler.txt build/.archive-$(DEVICE) | $(PACKAGES)
 	@rm -rf build/archive && mkdir -p build/archive && cp --parents $(filter-out $(ENTRY),$(HANDLER)) build/archive/
 	@mkdir -p build/archive/reference && cp $(PROOF) build/archive/reference/
+	@mkdir -p build/archive/report && $(if $(ABOUT),cp $(ABOUT) build/archive/report/)
 	$(BIN)/torch-model-archiver --force --model-name pneumonia --version $(MODEL_VERSION) \
 	  --handler $(ENTRY) --requirements-file requirements/handler.txt \
 	  --config-file $(MODEL_CONFIG) --export-path $(MODEL_STORE) \

@@ -4,15 +4,21 @@ import hashlib
 import json
 import zipfile
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
+
+import yaml
 
 from proxy.errors import ArchiveError, ProbeError, WrongResultError
 from proxy.torchserve.client import Reply
 
 CONTRACT = "contract.json"
+CONFIG = "model-config.yaml"
 EXPECTED = "reference/expected.json"
+OFFICIAL_TEST, CARD = "report/official_test.json", "report/MODEL_CARD.md"
+"""Of the shipped model; a site's own archive has none."""
 
 SMALL = "-224"
 """In the names of films of the model's own size, the cheapest to screen."""
@@ -55,6 +61,14 @@ class Archive:
     version: str
     """Of the model, from its contract."""
     films: tuple[ReferenceFilm, ...]
+    contract: Mapping[str, Any]
+    contract_sha256: str
+    operating_point: str
+    """At which films are screened for which no other is asked."""
+    official_test: tuple[Mapping[str, Any], ...] = ()
+    """Results of versions on the official test films."""
+    card: str = ""
+    """Markdown."""
 
     @property
     def name(self) -> str:
@@ -72,17 +86,26 @@ class Archive:
             sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
             with zipfile.ZipFile(path) as archive:
                 contract, record = (_json(archive, name) for name in (CONTRACT, EXPECTED))
+                config = yaml.safe_load(_read(archive, CONFIG))
+                names = set(archive.namelist())
                 return cls(
                     path=path,
                     sha256=sha256,
                     version=str(contract["model_version"]),
                     films=_films(archive, record),
+                    contract=contract,
+                    contract_sha256=hashlib.sha256(_read(archive, CONTRACT)).hexdigest(),
+                    operating_point=config.get("handler", {}).get(
+                        "operating_point", contract["default_operating_point"]
+                    ),
+                    official_test=tuple(_json(archive, OFFICIAL_TEST)["versions"]) if OFFICIAL_TEST in names else (),
+                    card=_read(archive, CARD).decode() if CARD in names else "",
                 )
         except FileNotFoundError as exc:
             raise ArchiveError(f"there is no archive {path}: run `make archive` first") from exc
         except (OSError, EOFError, zlib.error, zipfile.BadZipFile, NotImplementedError, RuntimeError) as exc:
             raise ArchiveError(f"{path} cannot be read as an archive: {exc}") from exc
-        except (ValueError, KeyError, TypeError) as exc:
+        except (ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError) as exc:
             raise ArchiveError(f"{path} is no archive of this service: {exc!r}") from exc
 
 

@@ -4,18 +4,20 @@ from http import HTTPStatus
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import PlainTextResponse
 from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from proxy.availability.release import Releases
-from proxy.errors import RequestError, StoppingError, error_body
+from proxy.errors import ParameterError, RequestError, StoppingError, error_body
 from proxy.http.access import Access
 from proxy.http.batch import PATH as BATCH_PATH
 from proxy.http.batch import Batch
 from proxy.http.form import DICOM_TYPE
 from proxy.http.metrics import Metrics, Observe
+from proxy.http.model import describe
 from proxy.http.predict import FILM_PATHS, Predict
 from proxy.http.request_id import RequestId
 from proxy.http.schemas import (
@@ -28,6 +30,7 @@ from proxy.http.schemas import (
     Health,
     Opacity,
     OperatingPointName,
+    Prevalence,
 )
 from proxy.keys import Keys
 from proxy.settings import Settings
@@ -170,6 +173,19 @@ def _framework(releases: Releases, metrics: Metrics) -> FastAPI:
         releases.current.readiness.require()  # looked at again: the probed one may have been taken out of service
         return Health(status="ok")
 
+    @app.get("/model", responses=_errors({HTTPStatus.UNPROCESSABLE_ENTITY: "The prevalence is no share."}))
+    def model(prevalence: Prevalence = None) -> dict[str, Any]:
+        """Describe the model in service: digests, operating points with intervals, results on the official test films.
+
+        With a prevalence, the share of films with pneumonia, also what answers are worth there: PPV and NPV.
+        """
+        return describe(releases.current.archive, prevalence=prevalence)
+
+    @app.get("/model/card", response_class=PlainTextResponse)
+    def card() -> Response:
+        """Return the model card."""
+        return Response(releases.current.archive.card, media_type="text/markdown; charset=utf-8")
+
     @app.get("/metrics", response_class=PlainTextResponse)
     async def prometheus() -> Response:
         """Return the metrics of the service and of its TorchServe, in Prometheus' text format."""
@@ -178,6 +194,7 @@ def _framework(releases: Releases, metrics: Metrics) -> FastAPI:
         )
 
     app.add_exception_handler(RequestError, _request_error)
+    app.add_exception_handler(RequestValidationError, _parameter_error)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(Exception, _fault)
     return app
@@ -198,6 +215,13 @@ async def _request_error(_: Request, exc: Exception) -> Response:
     if not isinstance(exc, RequestError):
         raise exc
     return Response(error_body(exc.code, exc.message), exc.status, exc.headers, media_type=JSON)
+
+
+async def _parameter_error(request: Request, exc: Exception) -> Response:
+    if not isinstance(exc, RequestValidationError):
+        raise exc
+    first = exc.errors()[0]
+    return await _request_error(request, ParameterError(f"{first['loc'][-1]}: {first['msg']}"))
 
 
 async def _http_error(_: Request, exc: Exception) -> Response:

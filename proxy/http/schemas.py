@@ -12,6 +12,7 @@ from pydantic.config import JsonDict
 OperatingPointName = Annotated[
     str | None, Query(description="`rule_out` or `balanced`; without it, the one that is served.")
 ]
+Prevalence = Annotated[float | None, Query(ge=0, le=1, description="Share of films with pneumonia, 0 to 1.")]
 Opacity = Annotated[float, Query(ge=0, le=1, description="Of the map in a picture; at 0 the film is drawn alone.")]
 
 

@@ -4,9 +4,11 @@ import io
 import json
 import struct
 import subprocess
+import sys
 import zipfile
 import zlib
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -88,6 +90,37 @@ def test_curl_gets_the_same_answer_from_proxy_and_torchserve(service: Service) -
     bearer = f"Authorization: Bearer {service.token()}"
     assert curl("-H", bearer, "-T", str(film), service.inference_url) == through_proxy
     assert curl("-H", bearer, "-F", f"file=@{film}", service.inference_url) == through_proxy
+
+
+def test_receipt_can_be_replayed_on_the_archive(service: Service, tmp_path: Path) -> None:
+    film = REFERENCE / reference_films()[0]["file"]
+    with film.open("rb") as file:
+        answer = requests.post(f"{service.url}/predict?detail=true", files={"file": file}, timeout=30)
+    assert list(answer.json()) == ["prediction", "p_pneumonia", "note", "detail"]
+    (tmp_path / "answer.json").write_bytes(answer.content)
+    replay = [sys.executable, "-m", "handler.replay", str(tmp_path / "answer.json"), str(film)]
+    done = subprocess.run(replay, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert [line.split()[1] for line in done.stdout.splitlines()] == ["matches"] * 8
+
+
+def test_torchserve_and_proxy_explain_alike(service: Service) -> None:
+    film = (REFERENCE / reference_films()[0]["file"]).read_bytes()
+    straight = service.inference_url.replace("/predictions/", "/explanations/")
+    bearer = {"Authorization": f"Bearer {service.token()}"}
+    for accept, kind in (("application/json", "application/json"), ("image/png", "image/png")):
+        through_proxy = requests.post(
+            f"{service.url}/explain", files={"file": film}, headers={"Accept": accept}, timeout=30
+        )
+        past_it = requests.post(straight, data=film, headers={"Accept": accept, **bearer}, timeout=30)
+        assert past_it.content == through_proxy.content
+        assert past_it.headers["Content-Type"] == through_proxy.headers["Content-Type"] == kind
+
+
+def test_torchserve_takes_parameters_in_a_header(service: Service) -> None:
+    headers = {"Authorization": f"Bearer {service.token()}", "X-Parameters": "operating_point=balanced&detail=true"}
+    answer = requests.post(service.inference_url, data=film_bytes(), headers=headers, timeout=30).json()
+    assert answer["detail"]["operating_point"]["name"] == "balanced"
 
 
 def test_torchserve_refuses_who_has_no_token(service: Service) -> None:

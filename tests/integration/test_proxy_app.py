@@ -1,6 +1,7 @@
 """The public API in one process, with a stand-in for TorchServe on a real socket."""
 
 import asyncio
+import dataclasses
 import gzip
 import io
 import json
@@ -33,6 +34,7 @@ from proxy.torchserve.client import Reply
 from proxy.torchserve.film_buffer import FilmBuffer, HeldFilm
 from proxy.torchserve.run_dir import RunDir
 from proxy.torchserve.transport import BodyTransport, SharedMemoryTransport, transport_for
+from tests.models import contract
 
 pytestmark = pytest.mark.integration
 
@@ -126,7 +128,17 @@ class Bench:
 
     def __init__(self, torchserve: FakeTorchServe, *, settings: Settings, buffer: FilmBuffer) -> None:
         self.torchserve = torchserve
-        archive = Archive(path=Path("x.mar"), sha256="5" * 64, version="1.2.3", films=(FILM,))
+        archive = Archive(
+            path=Path("x.mar"),
+            sha256="5" * 64,
+            version="0.0.0-test",
+            films=(FILM,),
+            contract=dataclasses.asdict(contract()),
+            contract_sha256="6" * 64,
+            operating_point="rule_out",
+            official_test=({"version": "0.0.0-test", "roc_auc": 0.99}, {"version": "0.0.0", "roc_auc": 0.9}),
+            card="# Card",
+        )
         self.release = Release(archive, settings, buffer)
         self.release.keeper = asyncio.get_running_loop().create_future()  # type: ignore[assignment]
         self.releases = Releases(settings, buffer)
@@ -697,7 +709,42 @@ async def test_openapi_describes_the_form_and_the_answers(bench: Bench) -> None:
     assert "DICOM" in form["properties"]["file"]["description"]
     assert predict["requestBody"]["content"]["application/dicom"]["schema"]["format"] == "binary"
     assert {"200", "408", "413", "415", "422", "502", "503"} <= set(predict["responses"])
-    assert set(schema["components"]["schemas"]["Prediction"]["properties"]) == {"prediction", "p_pneumonia", "note"}
+    answer = schema["components"]["schemas"]["DetailedPrediction"]
+    assert set(answer["required"]) == {"prediction", "p_pneumonia", "note"}
+    assert set(answer["properties"]) == {"prediction", "p_pneumonia", "note", "detail"}
+    assert {one["name"] for one in predict["parameters"]} == {"operating_point", "detail"}
+    assert "image/png" in schema["paths"]["/explain"]["post"]["responses"]["200"]["content"]
+
+
+async def test_model_is_described(bench: Bench) -> None:
+    found = json.loads((await bench.send("GET", "/model")).body)
+    assert (found["version"], found["served_operating_point"]) == ("0.0.0-test", "rule_out")
+    assert found["sha256"]["archive"] == "5" * 64
+    assert found["official_test"]["roc_auc"] == 0.99
+    assert [one["version"] for one in found["official_test_of_other_versions"]] == ["0.0.0"]
+    assert found["operating_points"][0]["sensitivity"] == {"value": 0.9, "low": 0.8, "high": 1.0}
+    assert "ppv" not in found["operating_points"][0]
+
+
+async def test_model_says_what_answers_are_worth_at_a_prevalence(bench: Bench) -> None:
+    found = json.loads((await bench.send("GET", "/model?prevalence=0.1")).body)
+    point = found["operating_points"][0]  # sensitivity and specificity are 0.9 [0.8, 1.0]
+    assert point["ppv"] == {"value": 0.5, "low": round(0.08 / 0.26, 6), "high": 1.0}
+    assert point["npv"]["value"] == round(0.81 / 0.82, 6)
+    nobody = json.loads((await bench.send("GET", "/model?prevalence=0")).body)["operating_points"][0]
+    assert (nobody["ppv"]["high"], nobody["npv"]["value"]) == (None, 1.0)
+
+
+@pytest.mark.parametrize("value", ["2", "-0.1", "much", ""])
+async def test_prevalence_that_is_no_share_is_refused(bench: Bench, value: str) -> None:
+    reply = await bench.send("GET", f"/model?prevalence={value}")
+    assert (reply.status, json.loads(reply.body)["error"]["code"]) == (422, "invalid_parameter")
+    assert "prevalence" in json.loads(reply.body)["error"]["message"]
+
+
+async def test_model_card_is_served(bench: Bench) -> None:
+    reply = await bench.send("GET", "/model/card")
+    assert (reply.body, reply.headers["Content-Type"]) == (b"# Card", "text/markdown; charset=utf-8")
 
 
 async def test_documentation_page_needs_no_other_host(bench: Bench) -> None:
@@ -801,7 +848,7 @@ async def test_answers_are_not_kept_or_guessed_at(bench: Bench) -> None:
 
 async def test_result_names_the_version_that_gave_it(bench: Bench) -> None:
     _, _, headers = await bench.predict()
-    assert headers["X-Model-Version"] == "1.2.3"
+    assert headers["X-Model-Version"] == "0.0.0-test"
 
 
 async def test_error_names_no_version(bench: Bench) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.availability.archive import CONTRACT, EXPECTED, Archive, ReferenceFilm
+from proxy.availability.archive import CARD, CONFIG, CONTRACT, EXPECTED, OFFICIAL_TEST, Archive, ReferenceFilm
 from proxy.errors import ArchiveError, ProbeError
 from proxy.settings import ROOT
 from proxy.torchserve.client import Reply
@@ -28,7 +28,8 @@ RECORD = {
     ],
 }
 MEMBERS: Members = {
-    CONTRACT: b'{"model_version": "1.2.3"}',
+    CONTRACT: b'{"model_version": "1.2.3", "default_operating_point": "rule_out"}',
+    CONFIG: b"handler:\n  operating_point: balanced\n",
     EXPECTED: json.dumps(RECORD).encode(),
     "reference/normal-1-224.jpeg": b"a normal film",
     "reference/normal-2-224.jpeg": b"another normal film",
@@ -59,6 +60,17 @@ def test_version_and_the_small_films_are_read(pack: Callable[[Members], Path]) -
     assert set(films) == {"normal-1-224.jpeg", "normal-2-224.jpeg", "pneumonia-1-224.jpeg"}
     normal = films["normal-1-224.jpeg"]
     assert (normal.content, normal.p_pneumonia, normal.tolerance) == (b"a normal film", 0.0123, 0.02)
+
+
+def test_operating_point_is_that_of_the_configuration(pack: Callable[[Members], Path]) -> None:
+    assert Archive.read(pack(MEMBERS)).operating_point == "balanced"
+    assert Archive.read(pack({**MEMBERS, CONFIG: b"minWorkers: 1"})).operating_point == "rule_out"
+
+
+def test_card_and_results_are_read_where_there_are_some(pack: Callable[[Members], Path]) -> None:
+    archive = Archive.read(pack({**MEMBERS, CARD: b"# Card", OFFICIAL_TEST: b'{"versions": [{"version": "1"}]}'}))
+    assert (archive.card, archive.official_test) == ("# Card", ({"version": "1"},))
+    assert (Archive.read(pack(MEMBERS)).card, Archive.read(pack(MEMBERS)).official_test) == ("", ())
 
 
 def test_missing_archive_says_how_to_get_it(tmp_path: Path) -> None:

@@ -56,7 +56,9 @@ def pack(path: Path, version: str) -> Path:
     path.parent.mkdir(exist_ok=True)
     film = {"file": "normal-1-224.jpeg", "label": "NORMAL", "p_pneumonia": 0.1}
     with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("contract.json", json.dumps({"model_version": version}))
+        contract = {"model_version": version, "default_operating_point": "rule_out"}
+        archive.writestr("contract.json", json.dumps(contract))
+        archive.writestr("model-config.yaml", "minWorkers: 1")
         archive.writestr("reference/expected.json", json.dumps({"tolerance": 0.02, "films": [film]}))
         archive.writestr("reference/normal-1-224.jpeg", b"a film")
     return path
