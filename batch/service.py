@@ -86,11 +86,11 @@ class Service:
         return self._checked(found)
 
     def _checked(self, model: Mapping[str, Any]) -> str:
-        point = self._parameters.get("operating_point", model["default_operating_point"])
+        point = self._parameters.get("operating_point", model["served_operating_point"])
         names = [known["name"] for known in model["operating_points"]]
         if point not in names:
             raise InputError(f"operating point {point!r}: unknown, the service has {', '.join(names)}")
-        return json.dumps([model["model_version"], model.get("archive_sha256"), point])
+        return json.dumps([model["sha256"]["archive"], point])
 
     async def _screen(self, tasks: Iterator[Task], done: Done) -> None:
         self._heard_at = asyncio.get_running_loop().time()

@@ -111,49 +111,7 @@ def _framework(releases: Releases, metrics: Metrics) -> FastAPI:
         title="Pneumonia screening", description=DESCRIPTION, version="1.0.0", redirect_slashes=False
     )
 
-    @app.post(
-        "/predict",
-        responses=_errors(PREDICT_ERRORS),
-        response_model=DetailedPrediction,
-        openapi_extra=FILM_BODY,
-    )
-    def _predict(operating_point: OperatingPointName = None, *, detail: bool = False) -> None:
-        """Screen one film, sent as multipart/form-data in the field `file`, or as a body of type application/dicom.
-
-        With `detail=true` the answer has what stands behind the result: facts of the film, whether the result is
-        uncertain, and a receipt by which it can be computed again.
-        """
-
-    @app.post(
-        "/explain",
-        responses={**_errors(PREDICT_ERRORS), HTTPStatus.OK: {"content": {"image/png": {}}}},
-        response_model=ExplainedPrediction,
-        openapi_extra=FILM_BODY,
-    )
-    def _explain(operating_point: OperatingPointName = None, opacity: Opacity = 0.5) -> None:
-        """Screen one film, and show where the model found what it says: its class-activation map.
-
-        As JSON, or with `Accept: image/png` as a picture of the film with the map over it.
-        """
-
-    @app.post(
-        BATCH_PATH,
-        responses={**_errors(PREDICT_ERRORS), HTTPStatus.OK: {"description": "Each film with its own status."}},
-        response_model=BatchResults,
-        openapi_extra={
-            "requestBody": {
-                "required": True,
-                "content": {"multipart/form-data": {"schema": BatchForm.model_json_schema()}},
-            }
-        },
-    )
-    def _batch(operating_point: OperatingPointName = None, *, detail: bool = False) -> None:
-        """Screen several films, each sent in a field `file`: 32 of them and 200 MB at most, unless set otherwise.
-
-        The answer is 200 where the form could be read, and has a status for each film, as `POST /predict` would give
-        it, in the order of the form. What is wrong with one film is not the others' matter: a status of 429 or 503 says
-        that this one is to be sent again later. `X-Model-Version` names the model.
-        """
+    _document_films(app)
 
     @app.get("/health/live")
     def live() -> Health:
@@ -198,6 +156,54 @@ def _framework(releases: Releases, metrics: Metrics) -> FastAPI:
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(Exception, _fault)
     return app
+
+
+def _document_films(app: FastAPI) -> None:
+    """Add the endpoints for films, which are never run: films go past the framework."""
+
+    @app.post(
+        "/predict",
+        responses=_errors(PREDICT_ERRORS),
+        response_model=DetailedPrediction,
+        openapi_extra=FILM_BODY,
+    )
+    def _predict(operating_point: OperatingPointName = None, *, detail: bool = False) -> None:
+        """Screen one film, sent as multipart/form-data in the field `file`, or as a body of type application/dicom.
+
+        With `detail=true` the answer has what stands behind the result: facts of the film, whether the result is
+        uncertain, and a receipt by which it can be computed again.
+        """
+
+    @app.post(
+        "/explain",
+        responses={**_errors(PREDICT_ERRORS), HTTPStatus.OK: {"content": {"image/png": {}}}},
+        response_model=ExplainedPrediction,
+        openapi_extra=FILM_BODY,
+    )
+    def _explain(operating_point: OperatingPointName = None, opacity: Opacity = 0.5) -> None:
+        """Screen one film, and show where the model found what it says: its class-activation map.
+
+        As JSON, or with `Accept: image/png` as a picture of the film with the map over it.
+        """
+
+    @app.post(
+        BATCH_PATH,
+        responses={**_errors(PREDICT_ERRORS), HTTPStatus.OK: {"description": "Each film with its own status."}},
+        response_model=BatchResults,
+        openapi_extra={
+            "requestBody": {
+                "required": True,
+                "content": {"multipart/form-data": {"schema": BatchForm.model_json_schema()}},
+            }
+        },
+    )
+    def _batch(operating_point: OperatingPointName = None, *, detail: bool = False) -> None:
+        """Screen several films, each sent in a field `file`: 32 of them and 200 MB at most, unless set otherwise.
+
+        The answer is 200 where the form could be read, and has a status for each film, as `POST /predict` would give
+        it, in the order of the form. What is wrong with one film is not the others' matter: a status of 429 or 503 says
+        that this one is to be sent again later. `X-Model-Version` names the model.
+        """
 
 
 def _closing(send: Send) -> Send:
