@@ -92,7 +92,7 @@ def _folder(folder: str, spare: Callable[[str], bool]) -> Iterator[Entry]:
                 continue
             seen.add((facts.st_dev, facts.st_ino))
             with os.scandir(path) as found:
-                items = sorted((item.name, item.is_dir()) for item in found if not item.name.startswith(HIDDEN))
+                items = sorted((item.name, item.is_dir()) for item in found if not _hidden(item.name))
         except OSError as exc:
             if path == folder:
                 raise InputError(f"{folder}: {exc.strerror}") from exc
@@ -199,7 +199,8 @@ def _archive(path: str) -> Iterator[Entry]:
 
 
 def _hidden(name: str) -> bool:
-    return any(part.startswith(HIDDEN) and part not in (".", "..") for part in name.split("/"))
+    """Return whether a path, or a name in it, is no user's film; one that leads up is a label like others."""
+    return any(part.startswith(HIDDEN) and not part.startswith("..") and part != "." for part in name.split("/"))
 
 
 def _overlapping(members: list[zipfile.ZipInfo]) -> set[int]:
