@@ -120,6 +120,8 @@ class _Films:
         self._film: HeldFilm
         self._place = ExitStack()
         """Of the film that is arriving."""
+        self._turns = asyncio.Semaphore(REQUESTS_PER_WORKER * max(1, releases.current.admission.workers))
+        """As many films as keep the workers busy are in admission; small ones may all have come at once."""
         self._tasks: set[asyncio.Task[None]] = set()
         self.results: list[dict[str, Any]] = []
         """In the order of the parts; those of films that are not answered yet have no status."""
@@ -157,8 +159,8 @@ class _Films:
         task.add_done_callback(self._tasks.discard)
 
     async def room(self) -> None:
-        """Wait until fewer films are under way than keep the workers busy."""
-        while len(self._tasks) >= REQUESTS_PER_WORKER * max(1, self._releases.current.admission.workers):
+        """Wait until a film that came now would have its turn."""
+        while self._turns.locked():
             await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
 
     async def all(self) -> None:
@@ -170,10 +172,11 @@ class _Films:
         """Screen one film; whatever goes wrong is its own answer."""
         try:
             with place:
-                if self._spend is not None:
-                    await self._spend()
-                release = self._releases.choose()
-                reply = await release.admission.screen(film)
+                async with self._turns:
+                    if self._spend is not None:
+                        await self._spend()
+                    release = self._releases.choose()
+                    reply = await release.admission.screen(film)
             status, body = reply.status, with_origin(reply.body, release.archive)
             if status == HTTPStatus.OK:
                 release.readiness.screened()
