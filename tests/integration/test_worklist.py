@@ -4,7 +4,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -52,7 +52,7 @@ def wait_for(condition: Callable[[], object]) -> None:
 
 
 @pytest.fixture
-def killed(films: Path, store: Path, tmp_path: Path) -> Iterator[Path]:
+def killed(films: Path, store: Path, tmp_path: Path) -> Path:
     """The results' path of a run that was killed when some films were screened."""
     out = tmp_path / "results.csv"
     log = tmp_path / "results.csv.journal-wal"
@@ -189,14 +189,3 @@ def test_films_of_an_address_are_screened(store: Path, tmp_path: Path) -> None:
     assert [row["status"] for row in table(tmp_path / "r.csv")] == ["200", "200", "200", "415"]
     assert batch(f"file://{films}/list.csv", tmp_path / "l.csv", store).returncode == 0
     assert [row["status"] for row in table(tmp_path / "l.csv")] == ["200", "200", "404"]
-
-
-def test_ray_gives_the_same_table(films: Path, store: Path, tmp_path: Path) -> None:
-    pytest.importorskip("ray.data", reason="Ray is not installed: make worklist ENGINE=ray")
-    some = tmp_path / "list.csv"
-    names = [f"{films}/{number:04d}.jpeg" for number in range(40)]
-    some.write_text("\n".join(["path", *names, "gone.jpeg"]))
-    assert batch(some, tmp_path / "ray.csv", store, "--engine", "ray").returncode == 0
-    assert batch(some, tmp_path / "processes.csv", store).returncode == 0
-    assert (tmp_path / "ray.csv").read_bytes() == (tmp_path / "processes.csv").read_bytes()
-    assert known(batch(some, tmp_path / "ray.csv", store, "--engine", "ray")) == 41
