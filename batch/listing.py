@@ -5,6 +5,7 @@ Only hidden files are not listed, and the run's own.
 """
 
 import csv
+import io
 import os
 import stat
 import zipfile
@@ -131,7 +132,7 @@ def _manifest(path: str) -> Iterator[Entry]:
 def _named(name: str, folder: str) -> tuple[str, File | Address | Nowhere]:
     """Return version and place of a file that a CSV names."""
     if SCHEME in name:
-        return "", Address(name)
+        return "", _address(name)
     item = os.path.join(folder, name)  # noqa: PTH118
     return ("", nowhere(MissingFile("there is no such file"))) if "\0" in name else (_version(item), File(item))
 
@@ -216,30 +217,38 @@ def _overlapping(members: list[zipfile.ZipInfo]) -> set[int]:
 
 def _addresses(url: str) -> Iterator[Entry]:
     """List the objects below an address, or those that a CSV at an address names."""
-    import fsspec  # noqa: PLC0415  (only where addresses are given)
+    from batch import addresses  # noqa: PLC0415  (only where addresses are given)
 
     try:
-        files, root = fsspec.url_to_fs(url)
-        if files.isfile(root):
-            base = url.rpartition("/")[0]
-            with files.open(root, "rt", encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-                yield from _rows(file.readline, url, lambda name: ("", Address(_joined(base, name))))
+        root, path = addresses.split(url)
+        files = addresses.file_system(root)
+        if files.isfile(path):
+            folder = path.rpartition("/")[0]
+            with files.open(path, "rb") as file:
+                text = io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="")
+                yield from _rows(text.readline, url, lambda name: ("", _address(name, root, folder)))
             return
-        found = files.find(root, detail=True)
-    except ImportError as exc:
-        raise InputError(f"{url}: {exc}") from exc
+        found = files.find(path, detail=True)
     except InputError:
         raise
     except Exception as exc:  # each file system has errors of its own
         raise InputError(f"{url}: {type(exc).__name__}: {exc}") from exc
-    for path, facts in sorted(found.items()):
-        name = path.removeprefix(root).lstrip("/")
+    for one, facts in sorted(found.items()):
+        name = one.removeprefix(path).lstrip("/")
         if not _hidden(name):
-            yield Entry(readable(name), _version_of(facts), Address(files.unstrip_protocol(path)))
+            yield Entry(readable(name), _version_of(facts), Address(root, one))
 
 
-def _joined(base: str, name: str) -> str:
-    return name if SCHEME in name else f"{base}/{name}"
+def _address(name: str, root: str = "", folder: str = "") -> Address | Nowhere:
+    """Return the place that a CSV names, relative to a folder or not."""
+    from batch import addresses  # noqa: PLC0415
+
+    if SCHEME not in name:
+        return Address(root, f"{folder}/{name}")
+    try:
+        return Address(*addresses.split(name))
+    except Exception as exc:  # each file system has errors of its own
+        return nowhere(UnreadableFile(f"{type(exc).__name__}: {exc}"))
 
 
 def _version_of(facts: dict[str, Any]) -> str:

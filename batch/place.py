@@ -1,4 +1,4 @@
-"""Where the bytes of a film are: a file, a member of a ZIP archive, or an address that fsspec reads.
+"""Where the bytes of a film are: a file, a member of a ZIP archive, or an object that fsspec reads.
 
 A place travels to another process as text, and is read there: bytes of films do not pass between processes.
 """
@@ -136,16 +136,18 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """An object that fsspec reads, such as `s3://bucket/film.dcm`."""
+    """An object in a file system of fsspec."""
 
-    url: str
+    root: str
+    """As `addresses.file_system` takes it."""
+    path: str
 
     def read(self, max_film_bytes: int) -> bytes:
         """Return its bytes."""
-        import fsspec  # noqa: PLC0415  (only where addresses are given)
+        from batch import addresses  # noqa: PLC0415  (only where addresses are given)
 
         try:
-            with fsspec.open(self.url, "rb") as file:
+            with addresses.file_system(self.root).open(self.path, "rb") as file:
                 return _checked(file.read(max_film_bytes + 1), max_film_bytes)
         except FileNotFoundError as exc:
             raise MissingFile("there is no such file") from exc

@@ -5,6 +5,7 @@ from pathlib import Path
 import fsspec
 import pytest
 
+from batch.addresses import split
 from batch.errors import FilmTooLarge, MissingFile, NestedArchive, NoFilm, UnreadableFile
 from batch.listing import list_films
 from batch.place import Address, File, Member, Place, as_text, from_text, nowhere
@@ -97,18 +98,35 @@ def test_other_packing_is_named(tmp_path: Path, method: int) -> None:
 def test_address_is_read_by_fsspec() -> None:
     with fsspec.open("memory://place/film", "wb") as file:
         file.write(b"film")
-    assert Address("memory://place/film").read(LIMIT) == b"film"
+    assert Address(*split("memory://place/film")).read(LIMIT) == b"film"
     with pytest.raises(FilmTooLarge):
-        Address("memory://place/film").read(3)
+        Address("memory://", "/place/film").read(3)
     with pytest.raises(MissingFile):
-        Address("memory://place/gone").read(LIMIT)
+        Address("memory://", "/place/gone").read(LIMIT)
     with pytest.raises(UnreadableFile):
-        Address("nosuchscheme://x").read(LIMIT)
+        Address("nosuchscheme://", "x").read(LIMIT)
+
+
+@pytest.mark.parametrize(
+    ("url", "root", "path"),
+    [
+        ("s3://bucket/a/b.dcm", "s3://bucket", "bucket/a/b.dcm"),
+        (
+            "s3://bucket/a?endpoint_override=host:9&scheme=http",
+            "s3://bucket?endpoint_override=host:9&scheme=http",
+            "bucket/a",
+        ),
+        ("gs://anonymous@bucket/a#1", "gs://anonymous@bucket", "bucket/a#1"),
+        ("file:///a/b", "file://", "/a/b"),
+    ],
+)
+def test_address_is_split_into_file_system_and_path(url: str, root: str, path: str) -> None:
+    assert split(url) == (root, path)
 
 
 @pytest.mark.parametrize(
     "place",
-    [File("/a/caf\udce9"), Member("a.zip", 1, 2, 3, 4, 8), Address("s3://a/b"), nowhere(NoFilm("because"))],
+    [File("/a/caf\udce9"), Member("a.zip", 1, 2, 3, 4, 8), Address("s3://a", "a/b"), nowhere(NoFilm("because"))],
 )
 def test_place_travels_as_text(place: File | Member | Address) -> None:
     assert as_text(place).isascii()
