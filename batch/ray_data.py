@@ -25,8 +25,8 @@ FILMS_AT_ONCE = (16, 1)
 """Films that travel together: what is in work when a run is killed is screened again. A film that ends its process
 takes those with it that travel beside it, so that what has no row after the first pass goes alone."""
 
-MAX_RESTARTS = 1000
-"""Of a process that ended."""
+RESTARTS = {"max_restarts": 1000, "max_task_retries": 0}
+"""Of processes that ended: by default, a film that ends its process is tried for ever."""
 
 ADDRESS = "RAY_ADDRESS"
 STATISTICS = "RAY_USAGE_STATS_ENABLED"
@@ -86,8 +86,7 @@ def _rows(
         fn_constructor_args=constructor,
         compute=ray.data.ActorPoolStrategy(size=min(workers, -(-len(items) // together))),
         num_cpus=1,
-        max_restarts=MAX_RESTARTS,
-        max_task_retries=0,  # by default a film that ends its process is tried for ever
+        ray_remote_args_fn=lambda: RESTARTS,
     )
     for row in screened.iter_rows():
         yield row["key"], Row(**json.loads(row["row"]))
