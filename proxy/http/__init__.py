@@ -5,6 +5,7 @@ server      uvicorn's server and the public socket
 request_id  an id on every answer and log line
 app         routes, and the documentation at /docs
 predict     POST /predict
+page        the page at /, whose files are in proxy/page
 form        finds the film in a request's body
 access      API keys and the rate limit
 metrics     Prometheus metrics and the access log

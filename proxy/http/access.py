@@ -12,11 +12,12 @@ from limits.aio.strategies import FixedWindowRateLimiter
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from proxy.errors import RateLimitError, RequestError, UnauthorisedError
+from proxy.http import page
 from proxy.http.answer import send_error
 from proxy.keys import Keys
 
-OPEN = ("/health", "/health/live", "/health/ready")
-"""Paths that need no key: those who watch the service have none."""
+OPEN = frozenset({"/health", "/health/live", "/health/ready", *page.FILES})
+"""Paths that need no key: those who watch the service have none, and the page asks for one."""
 
 BATCH = ("POST", "/predict/batch")
 SPEND = "proxy.spend"

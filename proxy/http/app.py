@@ -18,6 +18,7 @@ from proxy.http.batch import Batch
 from proxy.http.form import DICOM_TYPE
 from proxy.http.metrics import Metrics, Observe
 from proxy.http.model import describe
+from proxy.http.page import Page
 from proxy.http.predict import FILM_PATHS, Predict
 from proxy.http.request_id import RequestId
 from proxy.http.schemas import (
@@ -83,7 +84,7 @@ def create_app(settings: Settings, *, releases: Releases, buffer: FilmBuffer) ->
     predict = Predict(settings, releases=releases, buffer=buffer)
     batch = Batch(settings, releases=releases, buffer=buffer, metrics=metrics)
     past: dict[str, ASGIApp] = {**dict.fromkeys(FILM_PATHS, predict), BATCH_PATH: batch}
-    others = _framework(releases, metrics)
+    others = Page(_framework(releases, metrics))
 
     async def route(scope: Scope, receive: Receive, send: Send) -> None:
         if releases.stopping:

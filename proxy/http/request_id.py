@@ -16,7 +16,7 @@ SECURITY: Final = (
     (b"referrer-policy", b"no-referrer"),
     (b"x-frame-options", b"DENY"),
 )
-"""Of every answer: no result is kept by a cache, guessed to be a page, or framed by one."""
+"""Of every answer that does not say otherwise: no result is kept by a cache, guessed to be a page, or framed by one."""
 
 SANE = re.compile(rb"[A-Za-z0-9._:-]{1,64}")
 """Ids worth echoing: nothing that could break a log line or a header."""
@@ -42,7 +42,9 @@ class RequestId:
 
         async def send_with_id(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], *SECURITY, (HEADER, request_id)]
+                own = {name for name, _ in message["headers"]}
+                security = (field for field in SECURITY if field[0] not in own)
+                message["headers"] = [*message["headers"], *security, (HEADER, request_id)]
             await send(message)
 
         await self._app(scope, receive, send_with_id)

@@ -592,7 +592,15 @@ async def test_slash_at_the_end_changes_nothing(bench: Bench) -> None:
     assert (await bench.send("GET", "/health/", allow_redirects=False)).status == 200
 
 
-@pytest.mark.parametrize("path", ["/", "//", "/nowhere/", "/docs//", "//elsewhere.example/predict/"])
+async def test_page_is_at_the_root(bench: Bench) -> None:
+    status, body, headers = await bench.send("GET", "/")
+    assert (status, headers["Content-Type"]) == (200, "text/html; charset=utf-8")
+    assert (await bench.send("GET", "/", headers={"If-None-Match": headers["ETag"]})).status == 304
+    for module in re.findall(r'(?:src|href)="(page/[^"]+)"', body.decode()):
+        assert (await bench.send("GET", f"/{module}")).status == 200
+
+
+@pytest.mark.parametrize("path", ["//", "/nowhere/", "/docs//", "//elsewhere.example/predict/"])
 async def test_nothing_is_redirected(bench: Bench, path: str) -> None:
     async with wire(bench) as connection:
         connection.writer.write(b"GET %b HTTP/1.1\r\nHost: elsewhere.example\r\n\r\n" % path.encode())

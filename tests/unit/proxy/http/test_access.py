@@ -61,8 +61,8 @@ async def test_no_key_is_401(keys: Keys, path: str, headers: dict[str, str]) -> 
     assert (status, fields[b"www-authenticate"], body["error"]["code"]) == (401, b"Bearer", "unauthorised")
 
 
-@pytest.mark.parametrize("path", ["/health", "/health/live", "/health/ready"])
-async def test_health_needs_no_key(keys: Keys, path: str) -> None:
+@pytest.mark.parametrize("path", ["/health", "/health/live", "/health/ready", "", "/page/app.js"])
+async def test_health_and_page_need_no_key(keys: Keys, path: str) -> None:
     status, _, _ = await Client(keys).send(path)
     assert status == 200
 
