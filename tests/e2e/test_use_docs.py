@@ -25,7 +25,8 @@ def service() -> Iterator[Service]:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder that has what the commands want of the repository."""
     folder = tmp_path_factory.mktemp("clone")
-    for name in ("reference", "model_store", "handler", "proxy", "batch", ".venv", "Makefile", "requirements", "config"):
+    packages = ("handler", "proxy", "batch")
+    for name in (*packages, "reference", "model_store", ".venv", "Makefile", "requirements", "config"):
         (folder / name).symlink_to(ROOT / name)
     return folder
 
