@@ -3,6 +3,7 @@
 A bad value is a `SettingsError` that names the variable and the value.
 """
 
+import ipaddress
 import math
 import os
 import ssl
@@ -41,6 +42,12 @@ def usable_cores() -> int:
         return cores
 
 
+def _networks(text: str) -> str:
+    for item in text.split(","):
+        ipaddress.ip_network(item.strip())  # raises ValueError, which names it
+    return text
+
+
 Port = Annotated[int, Field(ge=1, le=65_535)]
 Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
 Folder = Annotated[Path, AfterValidator(Path.absolute)]
@@ -63,6 +70,9 @@ class Settings(BaseModel):
     grpc_management_port: Port = 7071
     max_film_bytes: int = Field(20_000_000, ge=1, le=1_000_000_000)
     """The one size limit: the proxy's own, and TorchServe's `max_request_size` is derived from it."""
+    max_batch_films: int = Field(32, ge=1, le=1000)
+    max_batch_bytes: int = Field(200_000_000, ge=1, le=1_000_000_000)
+    """Of a request to /predict/batch, its form included."""
     max_held_bytes: int = Field(256_000_000, ge=1, le=1 << 40)
     """Bound on the films held in memory at once, by what has arrived of each, whether waiting or being screened."""
     queue_limit: int = Field(64, ge=1, le=100_000)
@@ -78,6 +88,9 @@ class Settings(BaseModel):
     """API keys (`python -m proxy.keys`); without it, whoever reaches the port may use the service."""
     rate_limit: Annotated[RateLimitItem, BeforeValidator(parse_limit)] | None = None
     """Films a client may send, such as `60/minute`; a client is a key, or an address where there are no keys."""
+    trusted_proxies: Annotated[str, AfterValidator(_networks)] | None = None
+    """Addresses and networks, with commas between them, of proxies in front: what they say in X-Forwarded-For is taken
+    for the client's address. Nobody else is believed."""
     tls_certfile: Folder | None = None
     tls_keyfile: Folder | None = None
     """PEM files; with both, the public port speaks HTTPS only."""
