@@ -5,10 +5,11 @@ time of float32; elsewhere it runs in float32. No decision hangs on it: `trainin
 """
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Self
 from xml.etree import ElementTree
 
 import numpy as np
@@ -19,9 +20,15 @@ FLOAT_CONVOLUTIONS = 2
 """The first convolutions, which stay in float32: rounded here, the mistake runs through all the rest, and borderline
 films change sides. They take no longer for it."""
 
-SERVED = ("logits", "features")
-EXPLANATION = (*SERVED, "activation_map")
-"""Outputs of the graph, by the names that `training.learn.export` gives them."""
+STAGES = ("stage_4", "stage_5", "stage_6")
+SERVED = ("logits", *STAGES)
+EXPLANATION = ("logits", "features", "activation_map", *STAGES)
+"""Outputs of the graph, by the names of `handler.network.GraphOutputs`."""
+
+STATISTICS = 640
+"""Of a film: two a channel of STAGES."""
+LEAST_SPREAD = 1e-3
+"""Added to a spread before its logarithm, so that a channel that is the same everywhere has one."""
 
 _CONVOLUTIONS = ("Convolution", "GroupConvolution")
 _FLOAT32, _BFLOAT16 = "f32", "bf16"
@@ -37,17 +44,51 @@ class Seen:
 
     logits: Outputs
     """(B, 2), in the order of the contract's labels, before calibration."""
-    features: Outputs
-    """(B, 1280), after global average pooling."""
+    statistics: Outputs
+    """(B, 640): what `statistics` returns of STAGES, for `handler.gate`."""
+
+    @classmethod
+    def of(cls, outputs: Mapping[str, Outputs]) -> Self:
+        """Return what the graph's outputs SERVED say."""
+        return cls(logits=outputs["logits"], statistics=statistics([outputs[name] for name in STAGES]))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Explanation(Seen):
     """What a pass over a batch gives with the places that it comes of, float32."""
 
+    features: Outputs
+    """(B, 1280), after global average pooling."""
     activation_map: Outputs
     """(B, S, S), S a 32nd of the model's resolution: what each place adds to the PNEUMONIA logit over the NORMAL one;
     its mean plus the difference of the biases is the difference of the logits."""
+
+    @classmethod
+    def of(cls, outputs: Mapping[str, Outputs]) -> Self:
+        """Return what the graph's outputs EXPLANATION say."""
+        return cls(
+            logits=outputs["logits"],
+            statistics=statistics([outputs[name] for name in STAGES]),
+            features=outputs["features"],
+            activation_map=outputs["activation_map"],
+        )
+
+
+def statistics(stages: Sequence[Outputs]) -> Outputs:
+    """Return of stages (B, C, S, S) the mean of each channel, then the logarithm of each one's spread: (B, 640).
+
+    By products of matrices, in a quarter of the time of `mean` and `std`.
+    """
+    means, squares = [], []
+    for stage in stages:
+        batch, channels, *sides = stage.shape
+        places = stage.reshape(batch * channels, -1)  # (B * C, S * S)
+        share = 1.0 / (sides[0] * sides[1])
+        means.append((places @ np.full(places.shape[1], share, dtype=np.float32)).reshape(batch, channels))
+        squares.append(share * np.einsum("cp,cp->c", places, places).reshape(batch, channels))
+    mean, square = np.concatenate(means, axis=1), np.concatenate(squares, axis=1)  # (B, 320)
+    spread = np.sqrt(np.maximum(square - mean * mean, 0.0))
+    return np.concatenate([mean, np.log(spread + LEAST_SPREAD)], axis=1)
 
 
 class _Request:
@@ -108,7 +149,7 @@ class Engine:
         return self.screen(films, lone=lone).logits
 
     def screen(self, films: Films, *, lone: bool = False) -> Seen:
-        """Return logits and features of films.
+        """Return logits and statistics of films.
 
         Python's lock is not held meanwhile.
 
@@ -117,7 +158,7 @@ class Engine:
             lone: Whether nothing else is under way, so that the other cores are free. The logits are the same.
         """
         request = self._requests.lone if lone else self._requests.busy
-        return Seen(**_joined([request.run(film) for film in films], SERVED))
+        return Seen.of(_joined([request.run(film) for film in films], SERVED))
 
     def explain(self, films: Films) -> Explanation:
         """Return logits, features and class-activation maps of grey films (B, 224, 224), 0 to 255.
@@ -127,7 +168,7 @@ class Engine:
         if self._explaining is None:
             model = self._compile(self._graph(EXPLANATION), threads=self._threads, films_at_once=self._threads)
             self._explaining = _Requests(model, model)
-        return Explanation(**_joined([self._explaining.busy.run(film) for film in films], EXPLANATION))
+        return Explanation.of(_joined([self._explaining.busy.run(film) for film in films], EXPLANATION))
 
     def _graph(self, outputs: tuple[str, ...]) -> ov.Model:
         graph = ov.Model([self._model.output(name).node for name in outputs], self._model.get_parameters())

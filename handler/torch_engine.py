@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from handler.engine import SERVED, Explanation, Films, Outputs, Seen
+from handler.engine import Explanation, Films, Outputs, Seen
 from handler.network import ServedGraph, load_net
 
 
@@ -34,18 +34,17 @@ class TorchEngine:
         return self.screen(films, lone=lone).logits
 
     def screen(self, films: Films, *, lone: bool = False) -> Seen:  # noqa: ARG002  (as `Engine.screen`)
-        """Return logits and features of grey films (B, 224, 224), 0 to 255; a batch always has the whole device."""
-        outputs = self._outputs(films)
-        return Seen(**{name: _on_host(outputs[name]) for name in SERVED})
+        """Return logits and statistics of grey films (B, 224, 224), 0 to 255; a batch always has the whole device."""
+        return Seen.of(self._outputs(films))
 
     def explain(self, films: Films) -> Explanation:
-        """Return logits, features and class-activation maps of grey films (B, 224, 224), 0 to 255."""
-        return Explanation(**{name: _on_host(value) for name, value in self._outputs(films).items()})
+        """Return logits, statistics and class-activation maps of grey films (B, 224, 224), 0 to 255."""
+        return Explanation.of(self._outputs(films))
 
-    def _outputs(self, films: Films) -> dict[str, torch.Tensor]:
+    def _outputs(self, films: Films) -> dict[str, Outputs]:
         with torch.inference_mode():
-            outputs: dict[str, torch.Tensor] = self._graph(torch.from_numpy(films).to(self._device))._asdict()
-            return outputs
+            outputs = self._graph(torch.from_numpy(films).to(self._device))._asdict()
+        return {name: _on_host(value) for name, value in outputs.items()}
 
 
 def _on_host(values: torch.Tensor) -> Outputs:

@@ -83,7 +83,9 @@ FILES: Mapping[str, Files] = {
         take=60,
     ),
     "plots": Files(patterns=("python-skimage-doc/**/_images/*.png",), take=60),
-    "microscopes, textures, pages": Files(patterns=("python3-skimage/**/data/*.png", "python3-skimage/**/*.jpg"), take=24),
+    "microscopes, textures, pages": Files(
+        patterns=("python3-skimage/**/data/*.png", "python3-skimage/**/*.jpg"), take=24
+    ),
 }
 
 
