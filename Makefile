@@ -14,7 +14,7 @@ MODEL_STORE ?= model_store
 REFERENCE ?= $(firstword $(wildcard $(MODEL_STORE)/reference) reference)
 # What the workers run on: cpu or gpu. For a GPU the archive has the weights for torch too, and its own model-config.
 DEVICE ?= cpu
-ARTEFACTS := $(MODEL_STORE)/pneumonia.onnx $(MODEL_STORE)/contract.json \
+ARTEFACTS := $(MODEL_STORE)/pneumonia.onnx $(MODEL_STORE)/contract.json $(MODEL_STORE)/gate.npz \
   $(if $(filter gpu,$(DEVICE)),$(MODEL_STORE)/pneumonia.safetensors)
 MODEL_CONFIG := config/model-config$(if $(filter gpu,$(DEVICE)),-gpu).yaml
 PACKAGES := $(VENV)/.$(if $(filter gpu,$(DEVICE)),gpu,serve)
@@ -202,6 +202,15 @@ official-test: $(VENV)/.train ## Score the shipped version on the official test 
 adults: $(VENV)/.train ## Measure what the model calls adults' films: make adults DATA=DIR with no_finding/ and pneumonia/
 	@$(BIN)/python -m training.evaluate.adults --data $(call required,DATA) --model-store $(MODEL_STORE) \
 	  $(if $(JSON),--json $(JSON))
+
+.PHONY: gate
+gate: $(VENV)/.train ## Fit and measure the input gate: make gate DATA=DIR (COPIES=DIR ADULTS=DIR PICTURES=DIR)
+	@$(BIN)/python -m training.gate.fit --data $(call required,DATA) --model-store $(MODEL_STORE) \
+	  $(if $(COPIES),--copies $(COPIES)) $(if $(ADULTS),--adults $(ADULTS)) $(if $(PICTURES),--pictures $(PICTURES))
+
+.PHONY: pictures
+pictures: $(VENV)/.train ## Gather pictures that are no chest films, of Debian's and PyPI's packages: make pictures OUT=DIR
+	@$(BIN)/python -m training.gate.gather --out $(call required,OUT)
 
 .PHONY: presentation
 presentation: $(VENV)/.train ## Learn to recognise negatives and turned films: make presentation DATA=DIR ADULTS=DIR MEASURE="DIR DIR"

@@ -100,7 +100,7 @@ class Bounds:
     """Shortest side, in pixels, under which detail that the model was trained on is missing."""
     min_level: float
     max_level: float
-    """Mean level of the film, 0 to 255, after its levels were stretched, between which nearly all training films lie."""
+    """Mean level of the stretched film, 0 to 255, between which nearly all training films lie."""
     detector_sha256: str
     """Of `gate.npz`, which says how far a film may lie from those of the training; empty where there is none yet."""
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -42,17 +42,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-
-class Pass(NamedTuple):
-    """What the model says of a film."""
-
-    p_pneumonia: float
-    """0 to 1."""
-    reasons: tuple[Reason, ...]
-    """What the input gate has against it."""
-    activation_map: Map | None
-    """Where that was asked for."""
-
+Pass = tuple[float, tuple[Reason, ...], Map | None]
+"""p_pneumonia, 0 to 1, of a film, what the gate has against it, and its activation map where that was asked for."""
 
 DEFER_AFTER_S = 0.25
 """Films of one request that took longer leave the rest of it for the next one, so that no request takes much longer
@@ -163,7 +154,7 @@ class PneumoniaHandler:
             maps[index] = explained_film.activation_map[0]
         judged = self.policy != "off"
         reasons = self.gate.reasons(films, statistics) if judged else [()] * len(films)
-        return list(map(Pass, probabilities(logits, self.contract.calibration).tolist(), reasons, maps))
+        return list(zip(probabilities(logits, self.contract.calibration).tolist(), reasons, maps, strict=True))
 
     def postprocess(
         self, requests: Sequence[FilmRequest | FilmError], films: Sequence[Film | FilmError], passes: Sequence[Pass]
@@ -178,25 +169,25 @@ class PneumoniaHandler:
         ]
 
     def _response(self, request: FilmRequest, film: Film, seen: Pass) -> Response:
-        asked, activation_map = request.parameters, seen.activation_map
-        if seen.reasons and self.policy == "reject":
-            return Response.of(RejectedByGate(seen.reasons))
+        asked, (p_pneumonia, reasons, activation_map) = request.parameters, seen
+        if reasons and self.policy == "reject":
+            return Response.of(RejectedByGate(reasons))
         if asked.answer == "picture" and activation_map is not None:
             return Response.picture(picture(film, activation_map, opacity=asked.opacity))
         point = self._point(asked)
-        said = warnings(film.facts, seen.reasons, self.contract.gate)
-        found = result(seen.p_pneumonia, contract=self.contract, point=point, warnings=said)
+        said = warnings(film.facts, reasons, self.contract.gate)
+        found = result(p_pneumonia, contract=self.contract, point=point, warnings=said)
         more: dict[str, Any] = {}
         if asked.detail:
             more["detail"] = detail(
                 found,
-                p_pneumonia=seen.p_pneumonia,
+                p_pneumonia=p_pneumonia,
                 facts=film.facts,
                 content=request.content,
                 contract=self.contract,
                 contract_sha256=self.contract_sha256,
                 point=point,
-                reasons=seen.reasons,
+                reasons=reasons,
             )
         if activation_map is not None:
             more["explanation"] = explanation(activation_map, film.facts)

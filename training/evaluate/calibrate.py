@@ -170,7 +170,7 @@ def bounds(films: DecodedFilms, detector: Path) -> Bounds:
     return Bounds(
         min_contrast=round(float(contrast), 2),
         max_colour=MAX_COLOUR,
-        min_side_px=INPUT_PX,
+        min_side_px=min(facts.shortest_px for facts in films.facts),
         min_level=round(low, 2),
         max_level=round(high, 2),
         detector_sha256=sha256(detector) if detector.exists() else "",

@@ -4,26 +4,27 @@ from dataclasses import replace
 
 import numpy as np
 
+from handler.engine import Outputs
 from handler.gate import Detector
-from training.figures.metrics import Floats
 
 DIRECTIONS = 256
 """Of those in which films differ most; all others count together. More would fill the file and catch no more adults."""
 
-MARKED = 0.005
-"""Share of the children's films held out that may be called unlike the training films. Contrast, levels and mirrored
-films add as much again, so that all reasons together mark less than one in a hundred."""
+MARKED = 0.003
+"""Share of the children's films held out that may be called unlike the training films. Contrast, levels, size and
+mirrored films add as much again: all reasons together are to mark less than one in a hundred, at other sites too."""
 
 
-def fit(statistics: Floats, *, model_sha256: str) -> Detector:
+def fit(statistics: Outputs, *, model_sha256: str) -> Detector:
     """Fit the distances on the statistics (N, D) of films; nothing is beyond a limit yet.
 
     The directions are rounded as their file rounds them.
 
     Source: Tipping and Bishop, Probabilistic Principal Component Analysis, J. R. Stat. Soc. B 61 (1999) 611-622.
     """
-    mean, scale = statistics.mean(axis=0), statistics.std(axis=0) + 1e-6
-    standard = (statistics - mean) / scale
+    exact = statistics.astype(np.float64)
+    mean, scale = exact.mean(axis=0), exact.std(axis=0) + 1e-6
+    standard = (exact - mean) / scale
     variances, directions = np.linalg.eigh(standard.T @ standard / len(standard))  # ascending
     kept = min(DIRECTIONS, len(variances) // 2)
     return Detector(
@@ -38,7 +39,7 @@ def fit(statistics: Floats, *, model_sha256: str) -> Detector:
     )
 
 
-def limited(detector: Detector, held_out: Floats, acquired: Floats) -> Detector:
+def limited(detector: Detector, held_out: Outputs, acquired: Outputs) -> Detector:
     """Return the detector with its limits, by distances of films that were not fitted on.
 
     Args:

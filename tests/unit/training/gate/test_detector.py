@@ -1,0 +1,34 @@
+import numpy as np
+import pytest
+
+from training.gate.detector import MARKED, fit, limited
+
+
+def statistics(count: int, *, seed: int = 0, dimensions: int = 8) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
+    """Return statistics that differ most in the first of them."""
+    spread = np.array([10.0, *[1.0] * (dimensions - 1)])
+    return (np.random.default_rng(seed).normal(size=(count, dimensions)) * spread + 3).astype(np.float32)
+
+
+def test_films_that_are_fitted_on_lie_about_one_away() -> None:
+    films = statistics(2000)
+    distances = fit(films, model_sha256="").distances(films)
+    assert np.sqrt((distances**2).mean()) == pytest.approx(1.0, abs=0.01)
+
+
+def test_film_that_differs_in_what_others_have_alike_is_far() -> None:
+    films = statistics(2000)
+    films[:, 1] = films[:, 2]  # always the same in these two
+    detector = fit(films, model_sha256="")
+    usual, unusual = films[:1].copy(), films[:1].copy()
+    unusual[0, 1] += 3.0  # no more than each of the two differs by itself
+    assert detector.distances(unusual)[0] > 3 * detector.distances(usual)[0]
+
+
+def test_limits_mark_the_share_of_the_films_held_out_and_call_no_acquired_one_foreign() -> None:
+    detector = fit(statistics(2000), model_sha256="")
+    held_out = np.linspace(0, 1, 10_000, dtype=np.float32)
+    found = limited(detector, held_out, np.array([2.5], dtype=np.float32))
+    assert (held_out > found.unlike).mean() == pytest.approx(MARKED, abs=1e-4)
+    assert found.foreign == 2.5
+    assert limited(detector, held_out, np.array([0.1], dtype=np.float32)).foreign == found.unlike
