@@ -291,12 +291,14 @@ class HttpProtocol(HttpToolsProtocol):
         no request has come go first: a client may be about to use the others.
         """
         silent = self.loop.time() - SILENT_S
-        ours = (one for one in self.connections if isinstance(one, HttpProtocol))  # all are
-        waiting = [
+        others = [
             one
-            for one in ours
-            if one is not self and one._waits_for_client and (one._unused or one._active_at < silent)
+            for one in self.connections
+            if isinstance(one, HttpProtocol) and one is not self and not one.transport.is_closing()
         ]
+        if len(others) < most:
+            return  # enough are about to end
+        waiting = [one for one in others if one._waits_for_client and (one._unused or one._active_at < silent)]
         oldest = heapq.nsmallest(1 + most // 20, waiting, key=lambda one: (one._requests > 0, one._active_at))
         for connection in oldest or [self]:
             connection._close_for(TOO_MANY)
