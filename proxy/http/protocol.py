@@ -216,6 +216,12 @@ class HttpProtocol(HttpToolsProtocol):
         self._running = cycle
         super()._start_asgi_task(cycle, app)
 
+    def on_response_complete(self) -> None:
+        """Go on to the next request; note one that was refused before all of it had come."""
+        if self._running is not None and self._running.more_body:
+            self._cut_off.count("refused before the body had come")
+        super().on_response_complete()
+
     def send_400_response(self, msg: str) -> None:
         """Refuse what is not HTTP, and hang up."""
         self._refuse(HTTPStatus.BAD_REQUEST, "bad_request", msg)
