@@ -156,7 +156,7 @@ def _rows(readline: Callable[[int], str], path: str, resolve: Resolve) -> Iterat
         try:
             row = next(rows, None)
         except csv.Error as exc:
-            yield Entry(f"line {rows.line_num}", "", nowhere(NoFilm(f"the line is no CSV: {exc}")))
+            yield _no_path(rows.line_num, f"the line is no CSV: {exc}")
             continue
         if row is None:
             return
@@ -164,7 +164,11 @@ def _rows(readline: Callable[[int], str], path: str, resolve: Resolve) -> Iterat
         if name:
             yield Entry(readable(name), *resolve(name))
         elif row:  # an empty line is none
-            yield Entry(f"line {rows.line_num}", "", nowhere(NoFilm("the line names no path")))
+            yield _no_path(rows.line_num, "the line names no path")
+
+
+def _no_path(line: int, message: str) -> Entry:
+    return Entry(f"line {line}", message, nowhere(NoFilm(message)))
 
 
 def _lines(readline: Callable[[int], str]) -> Iterator[str]:
