@@ -31,7 +31,6 @@ COPY proxy proxy
 ENV HOST=0.0.0.0 PORT=7860 PATH=/app/.venv/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
 USER screening
 EXPOSE 7860
-HEALTHCHECK --interval=15s --timeout=5s --start-period=60s --retries=3 \
-  CMD ["python", "-c", "import os, urllib.request; urllib.request.urlopen(f'http://127.0.0.1:{os.environ[\"PORT\"]}/health', timeout=4)"]
+HEALTHCHECK --interval=15s --timeout=5s --start-period=60s --retries=3 CMD ["python", "-m", "proxy.healthcheck"]
 # No shell in between: SIGTERM reaches the supervisor, which lets films in flight finish.
 CMD ["python", "-m", "proxy"]

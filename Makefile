@@ -28,6 +28,7 @@ MODEL_VERSION = $(shell sed -n 's/.*"model_version": "\(.*\)".*/\1/p' $(MODEL_ST
 
 # What the benchmark's peers need conflicts with what the service needs.
 VENV_BENCH := .venv-bench
+VENV_AUDIT := .venv-audit
 WRK := build/wrk/.done
 
 COMMA := ,
@@ -51,14 +52,19 @@ help: ## List the targets
 # --- serving
 
 .PHONY: serve
-serve: $(PACKAGES) $(MAR) ## Serve the model on port 7860 (HOST, PORT, WORKERS settable); Ctrl-C ends it
+serve: $(PACKAGES) $(if $(OTEL),$(VENV)/.otel) $(MAR) ## Serve the model on port 7860 (HOST, PORT, WORKERS settable; OTEL=1: traces); Ctrl-C ends it
 	@MODEL_STORE=$(MODEL_STORE) $(if $(WORKERS),WORKERS=$(WORKERS)) exec $(BIN)/python -m proxy
 
 .PHONY: archive
 archive: $(MAR) ## Rebuild MODEL_STORE/pneumonia.mar when weights, contract, handler or config changed
 
+# There, and newer than the archive, when the service put that there (`make rollback`): not what the sources make. It is
+# served on, but `make archive` and `make deploy` make it anew.
+PUT_HERE := $(if $(filter serve,$(MAKECMDGOALS)),,$(wildcard $(MODEL_STORE)/.pneumonia.put-here))
+
 # The handler is a package: the archiver flattens files, but takes a folder's contents as they are.
-$(MAR): $(ARTEFACTS) $(PROOF) $(ABOUT) $(HANDLER) $(MODEL_CONFIG) requirements/handler.txt build/.archive-$(DEVICE) | $(PACKAGES)
+$(MAR): $(ARTEFACTS) $(PROOF) $(ABOUT) $(HANDLER) $(MODEL_CONFIG) requirements/handler.txt $(PUT_HERE) build/.archive-$(DEVICE) \
+  | $(PACKAGES)
 	@rm -rf build/archive && mkdir -p build/archive && cp --parents $(filter-out $(ENTRY),$(HANDLER)) build/archive/
 	@mkdir -p build/archive/reference && cp $(PROOF) build/archive/reference/
 	@mkdir -p build/archive/report && $(if $(ABOUT),cp $(ABOUT) build/archive/report/)
@@ -66,6 +72,7 @@ $(MAR): $(ARTEFACTS) $(PROOF) $(ABOUT) $(HANDLER) $(MODEL_CONFIG) requirements/h
 	  --handler $(ENTRY) --requirements-file requirements/handler.txt \
 	  --config-file $(MODEL_CONFIG) --export-path $(MODEL_STORE) \
 	  --extra-files build/archive,$(subst $(SPACE),$(COMMA),$(strip $(ARTEFACTS)))
+	@rm -f $(MODEL_STORE)/.pneumonia.put-here
 
 # Changes, and the archive with it, when the device does.
 build/.archive-$(DEVICE):
@@ -76,11 +83,12 @@ scale: $(VENV)/.serve ## Set the number of workers of the running service: make 
 	@$(BIN)/python -m proxy.manage scale --workers $(or $(WORKERS),$(error say how many: make scale WORKERS=3))
 
 .PHONY: deploy
-deploy: $(VENV)/.serve $(if $(MAR_FILE),,$(MAR)) ## Put a version in service without stopping: make deploy [MAR_FILE=FILE] [CANARY=10]
-	@$(BIN)/python -m proxy.manage deploy $(or $(MAR_FILE),$(MAR)) $(if $(CANARY),--canary $(CANARY))
+deploy: $(VENV)/.serve $(if $(MAR_FILE),,$(MAR)) ## Put a version in service without stopping: make deploy [MAR_FILE=FILE] [CANARY=10] [SHADOW=50]
+	@$(BIN)/python -m proxy.manage deploy $(or $(MAR_FILE),$(MAR)) $(if $(CANARY),--canary $(CANARY)) \
+	  $(if $(SHADOW),--shadow $(SHADOW))
 
 .PHONY: promote
-promote: $(VENV)/.serve ## Put the candidate of `make deploy CANARY=` in service
+promote: $(VENV)/.serve ## Put the candidate of `make deploy` with CANARY or SHADOW in service
 	@$(BIN)/python -m proxy.manage $@
 
 .PHONY: abandon
@@ -233,9 +241,14 @@ bench-worklist: $(VENV)/.bench $(VENV)/.worklist ## Measure worklists against th
 	@$(BIN)/python -m bench.worklist_memory --json $(or $(OUT),out/worklist)/memory.json
 
 .PHONY: chaos
-chaos: $(VENV)/.bench $(WRK) $(MAR) ## Break the running service in many ways: make chaos OUT=DIR (SECONDS=N, ONLY="NAME ...")
+chaos: $(VENV)/.bench $(WRK) $(MAR) ## Break the running service in many ways: make chaos OUT=DIR (SECONDS=N, ONLY="NAME ...", HAPROXY=1)
 	@$(BIN)/python -m bench.chaos $(if $(FILMS),--films $(FILMS)) --out $(or $(OUT),out/chaos) \
-	  $(if $(SECONDS),--seconds $(SECONDS)) $(if $(ONLY),--only $(ONLY))
+	  $(if $(SECONDS),--seconds $(SECONDS)) $(if $(ONLY),--only $(ONLY)) $(if $(HAPROXY),--behind-haproxy)
+
+.PHONY: soak
+soak: $(VENV)/.bench $(WRK) $(MAR) ## Load the service for long: do memory and open files stay flat? make soak OUT=DIR (SECONDS=3600)
+	@$(BIN)/python -m bench.soak $(if $(FILMS),--films $(FILMS)) --out $(or $(OUT),out/soak) \
+	  $(if $(SECONDS),--seconds $(SECONDS))
 
 .PHONY: profile
 profile: $(VENV)/.bench $(WRK) $(MAR) ## Measure where each millisecond of a request goes: make profile FILMS=DIR OUT=DIR (BEFORE=profile.json)
@@ -256,6 +269,20 @@ DECODING := formats imaging bars exposure presentation
 .PHONY: coverage
 coverage: $(VENV)/.dev ## Measure what the tests cover of the decoding, lines and branches: 97 % at least
 	@$(BIN)/python -m pytest -q tests/unit/handler --cov-branch --cov-fail-under=97 $(DECODING:%=--cov=handler.%)
+
+# What is pinned, asked of PyPI's advisories and, where those cannot be had, of OSV's. No answer, about one package even, is
+# no pass (--strict): a registry that only mirrors the packages has no advisories.
+PINNED := $(filter-out requirements/peers%.txt requirements/audit.txt,$(wildcard requirements/*.txt))
+.PHONY: audit-packages
+audit-packages: $(VENV_AUDIT)/.audit ## Look up known vulnerabilities of the pinned packages (wants the internet)
+	@mkdir -p build && sed -n 's/^\([A-Za-z0-9._-]*==[^ ;#]*\).*/\1/p' $(PINNED) | sort -uf >build/pinned.txt
+	@for service in pypi osv; do \
+	  timeout 300 $(VENV_AUDIT)/bin/pip-audit --progress-spinner off --strict --disable-pip --no-deps --timeout 10 \
+	    --vulnerability-service $$service --requirement build/pinned.txt >build/audit.log 2>&1 && status=0 || status=$$?; \
+	  grep -qE '^Name +Version|^No known' build/audit.log && { cat build/audit.log; exit $$status; }; \
+	done; \
+	echo "audit-packages: nothing was checked: neither PyPI nor OSV gave advisories for the $$(wc -l <build/pinned.txt) pinned" \
+	  "packages (see build/audit.log)" >&2; exit 2
 
 .PHONY: lint
 lint: $(VENV)/.dev ## Check style and format
@@ -300,7 +327,11 @@ $(VENV)/.train: requirements/train.txt $(VENV)/.gpu
 	$(PIP_INSTALL) -r requirements/train.txt
 	@touch $@
 
-$(VENV)/.dev: requirements/dev.txt $(VENV)/.train
+$(VENV)/.otel: requirements/otel.txt $(VENV)/.serve
+	$(PIP_INSTALL) -r requirements/otel.txt
+	@touch $@
+
+$(VENV)/.dev: requirements/dev.txt requirements/otel.txt $(VENV)/.train
 	$(PIP_INSTALL) -r requirements/dev.txt
 	@touch $@
 
@@ -311,6 +342,11 @@ $(VENV)/.bench: requirements/bench.txt $(VENV)/.train
 $(VENV_BENCH)/.peers: requirements/peers.txt requirements/peers-constraints.txt requirements/handler.txt
 	$(PYTHON) -m venv $(VENV_BENCH)
 	$(VENV_BENCH)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements/peers.txt
+	@touch $@
+
+$(VENV_AUDIT)/.audit: requirements/audit.txt
+	$(PYTHON) -m venv $(VENV_AUDIT)
+	$(VENV_AUDIT)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements/audit.txt
 	@touch $@
 
 # The load generator: from the PATH, or else Debian's package unpacked here, which needs no root. Package lists that are

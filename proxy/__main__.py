@@ -12,10 +12,11 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import uvloop
+from starlette.types import ASGIApp
 
 from proxy.availability.archive import Archive
 from proxy.availability.release import Releases
@@ -26,6 +27,8 @@ from proxy.http.app import create_app
 from proxy.http.metrics import access_log
 from proxy.http.request_id import add_request_id
 from proxy.http.server import Server, public_socket
+from proxy.http.tracing import tracing
+from proxy.machine import most_connections, require_memory
 from proxy.settings import ROOT, Settings
 from proxy.torchserve.film_buffer import FilmBuffer
 from proxy.torchserve.run_dir import claim
@@ -46,11 +49,13 @@ def main() -> int:
     access_log.propagate = False
     try:
         settings = Settings.from_environ(os.environ)
+        most_connections(settings.workers)
         archive = Archive.read(settings.archive)
         with claim(settings.run_dir), public_socket(settings) as public:
             _check_free(settings)
-            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-                runner.run(serve(settings, archive, public))
+            require_memory(settings.workers)
+            with tracing() as traced, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                runner.run(serve(settings, archive, public, traced))
     except SettingsError as exc:
         return _fail(exc, 2)
     except StartError as exc:
@@ -58,7 +63,9 @@ def main() -> int:
     return 0
 
 
-async def serve(settings: Settings, archive: Archive, public: socket.socket) -> None:
+async def serve(
+    settings: Settings, archive: Archive, public: socket.socket, traced: Callable[[ASGIApp], ASGIApp]
+) -> None:
     """Serve until SIGTERM, SIGINT or SIGHUP, then finish what is in flight and stop TorchServe.
 
     Raises:
@@ -69,7 +76,7 @@ async def serve(settings: Settings, archive: Archive, public: socket.socket) -> 
     releases = Releases(settings, buffer)
     control = Control(releases)
     first = await releases.begin(archive)
-    server = Server(create_app(settings, releases=releases, buffer=buffer), settings)
+    server = Server(traced(create_app(settings, releases=releases, buffer=buffer)), settings)
     stop = _on_signals(server, releases)
     running = asyncio.create_task(releases.run())
     watching = asyncio.create_task(releases.watch_disk())

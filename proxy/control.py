@@ -75,7 +75,15 @@ class Control:
         status = {"current": _describe(releases.current)}
         if releases.candidate is not None:
             status["candidate"] = {**_describe(releases.candidate), "share": releases.share}
+        if releases.shadow is not None:
+            status["shadow"] = {"share": releases.shadow.share, **releases.shadow.comparison.describe()}
         return status
+
+    async def shadow(self, _request: dict[str, Any], _report: Callable[[str], None]) -> Any:
+        """Return how the candidate's results differ from those that clients got."""
+        if self._releases.shadow is None:
+            raise ManagementError("no candidate screens films in the shadow")
+        return self._releases.shadow.comparison.describe()
 
     async def versions(self, _request: dict[str, Any], _report: Callable[[str], None]) -> Any:
         """Return which version is in service, is a candidate, and was in service before."""
@@ -108,7 +116,10 @@ class Control:
         share = float(request.get("share", 1.0))
         if not 0 <= share <= 1:
             raise ManagementError(f"{share} is not a share from 0 to 1")
-        await self._releases.deploy(Path(request["archive"]), share, report)
+        shadow = float(request.get("shadow", 0.0))
+        if not 0 <= shadow <= 1:
+            raise ManagementError(f"{shadow} is not a share from 0 to 1")
+        await self._releases.deploy(Path(request["archive"]), share, report, shadow=shadow)
         return await self.versions(request, report)
 
     async def promote(self, request: dict[str, Any], report: Callable[[str], None]) -> Any:
@@ -129,6 +140,7 @@ class Control:
 
 COMMANDS: dict[str, Command] = {
     "status": Control.status,
+    "shadow": Control.shadow,
     "versions": Control.versions,
     "models": Control.models,
     "scale": Control.scale,

@@ -4,6 +4,8 @@
     python -m proxy.manage scale --workers N        changes the number of workers and waits until they are ready
     python -m proxy.manage deploy MAR [--canary P]  brings up a version beside the one in service; it takes over when
                                                     it is ready, or, with --canary, screens P percent of the films
+    python -m proxy.manage deploy MAR --shadow P    it screens P percent of the films too, and no client gets its answer
+    python -m proxy.manage shadow                   how its results differ from those that clients got
     python -m proxy.manage promote | abandon        puts the candidate in service, or ends it
     python -m proxy.manage rollback                 abandons the candidate, or else goes back to the version before
     python -m proxy.manage versions                 what is in service, a candidate, and was in service before
@@ -19,7 +21,7 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +80,8 @@ def _request(parsed: argparse.Namespace) -> dict[str, Any]:
         request["workers"] = parsed.workers
     if parsed.command == "deploy":
         request["archive"] = str(parsed.archive.absolute())
-        request["share"] = 1.0 if parsed.canary is None else parsed.canary / 100
+        request["share"] = parsed.canary / 100 if parsed.canary is not None else 0.0 if parsed.shadow else 1.0
+        request["shadow"] = (parsed.shadow or 0) / 100
     return request
 
 
@@ -91,12 +94,18 @@ def _parser() -> argparse.ArgumentParser:
     scale.add_argument("--workers", type=_workers, required=True, metavar="N")
     deploy = commands.add_parser("deploy", help="bring up a version beside the one in service")
     deploy.add_argument("archive", type=Path, metavar="MAR")
-    deploy.add_argument("--canary", type=_percent, metavar="P", help="percent of the films that it screens at first")
+    deploy.add_argument(
+        "--canary", type=_percent(0, 99), metavar="P", help="percent of the films that it screens at first"
+    )
+    deploy.add_argument(
+        "--shadow", type=_percent(1, 100), metavar="P", help="percent of the others that it screens to be compared"
+    )
     for name, text in {
         "promote": "put the candidate in service",
         "abandon": "end the candidate",
         "rollback": "abandon the candidate, or go back to the version before",
         "status": "print what is in service, and how it is",
+        "shadow": "print how the candidate's results differ from those that clients got",
         "versions": "print the versions",
         "models": "print TorchServe's description of the model",
     }.items():
@@ -110,10 +119,13 @@ def _workers(text: str) -> int:
     return int(text)
 
 
-def _percent(text: str) -> int:
-    if not (text.isascii() and text.isdecimal() and 0 <= int(text) <= 99):  # noqa: PLR2004
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 to 99")
-    return int(text)
+def _percent(least: int, most: int) -> Callable[[str], int]:
+    def percent(text: str) -> int:
+        if not (text.isascii() and text.isdecimal() and least <= int(text) <= most):
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {least} to {most}")
+        return int(text)
+
+    return percent
 
 
 if __name__ == "__main__":

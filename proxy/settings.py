@@ -3,6 +3,7 @@
 A bad value is a `SettingsError` that names the variable and the value.
 """
 
+import ipaddress
 import math
 import os
 import ssl
@@ -39,6 +40,12 @@ def usable_cores() -> int:
         return min(cores, math.ceil(int(quota) / int(period)))
     except (OSError, ValueError):  # no cgroup v2, or its quota is "max"
         return cores
+
+
+def _networks(text: str) -> str:
+    for item in text.split(","):
+        ipaddress.ip_network(item.strip())  # raises ValueError, which names it
+    return text
 
 
 Port = Annotated[int, Field(ge=1, le=65_535)]
@@ -81,6 +88,9 @@ class Settings(BaseModel):
     """API keys (`python -m proxy.keys`); without it, whoever reaches the port may use the service."""
     rate_limit: Annotated[RateLimitItem, BeforeValidator(parse_limit)] | None = None
     """Films a client may send, such as `60/minute`; a client is a key, or an address where there are no keys."""
+    trusted_proxies: Annotated[str, AfterValidator(_networks)] | None = None
+    """Addresses and networks, with commas between them, of proxies in front: what they say in X-Forwarded-For is taken
+    for the client's address. Nobody else is believed."""
     tls_certfile: Folder | None = None
     tls_keyfile: Folder | None = None
     """PEM files; with both, the public port speaks HTTPS only."""

@@ -4,6 +4,7 @@ admission   how many films wait and are in TorchServe, and for how long
 readiness   the state: loading, ready or unavailable; closes and opens admission
 prober      screens reference films to find out whether predictions succeed
 archive     a model archive: its version, its reference films with their expected results
+shadow      has a candidate screen live films too, and compares what it says
 release     a version of the model with all of this; brings up another one beside it, and has it take over
 supervisor  starts TorchServe, has it probed, starts it anew
 

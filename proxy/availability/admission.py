@@ -12,6 +12,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from contextvars import ContextVar
 from dataclasses import dataclass
 from heapq import merge
 from itertools import islice
@@ -39,14 +40,20 @@ BATCH_BYTES = 4_000_000
 """The bytes of films that share a request at most: large ones take long, and would keep the others waiting."""
 
 
+film_stages: ContextVar[list[tuple[str, float, float]] | None] = ContextVar("film_stages", default=None)
+"""Takes what a film of this context went through, with begin and end, of the loop's clock; None where nobody asks."""
+
+
 class _Ticket:
     """A film that was let in."""
 
-    __slots__ = ("arrival", "film", "reply", "suspect")
+    __slots__ = ("arrival", "film", "reply", "sent_at", "suspect")
 
     def __init__(self, film: HeldFilm, loop: asyncio.AbstractEventLoop) -> None:
         self.film = film
         self.arrival = loop.time()
+        self.sent_at: float | None = None
+        """When it was given to TorchServe, the last time."""
         self.reply: asyncio.Future[Reply] = loop.create_future()
         self.suspect = False
         """Whether a worker died that had it: it is tried once more, in a request of its own."""
@@ -129,6 +136,12 @@ class Admission:
             with suppress(ValueError):  # it is on its way
                 self._waiting.remove(ticket)
             raise
+        finally:
+            if (stages := film_stages.get()) is not None:
+                now = asyncio.get_running_loop().time()
+                stages.append(("queue", ticket.arrival, ticket.sent_at or now))
+                if ticket.sent_at is not None:
+                    stages.append(("torchserve", ticket.sent_at, now))
 
     def answered(self) -> None:
         """Note that TorchServe answered something: it is not stalled."""
@@ -187,8 +200,11 @@ class Admission:
         """Send what waits, as far as there is room in TorchServe."""
         while len(self._requests) < self._slots and (count := self._ready()):
             tickets = [self._waiting.popleft() for _ in range(count)]
+            now = asyncio.get_running_loop().time()
+            for ticket in tickets:
+                ticket.sent_at = now
             request = asyncio.create_task(self._request(tickets))
-            self._requests[request] = _Sent(tickets, asyncio.get_running_loop().time())
+            self._requests[request] = _Sent(tickets, now)
             request.add_done_callback(self._done)
 
     def _ready(self) -> int:

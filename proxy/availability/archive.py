@@ -1,6 +1,7 @@
 """A model archive: the version in it, its digest, and the reference films with the results that it must give them."""
 
 import hashlib
+import io
 import json
 import zipfile
 import zlib
@@ -13,6 +14,9 @@ import yaml
 
 from proxy.errors import ArchiveError, ProbeError, WrongResultError
 from proxy.torchserve.client import Reply
+
+MANIFEST = "MAR-INF/MANIFEST.json"
+"""By torch-model-archiver; names the handler's file."""
 
 CONTRACT = "contract.json"
 CONFIG = "model-config.yaml"
@@ -69,6 +73,8 @@ class Archive:
     """Results of versions on the official test films."""
     card: str = ""
     """Markdown."""
+    run_bytes: int = 0
+    """What it takes on disk to be served: a copy, and what is unpacked of it."""
 
     @property
     def name(self) -> str:
@@ -80,19 +86,23 @@ class Archive:
         """Read an archive.
 
         Raises:
-            ArchiveError: It is missing, no archive, or lacks its contract or its reference films.
+            ArchiveError: It is missing, no archive, damaged, or lacks its manifest, its contract, the handler or its
+                reference films.
         """
         try:
-            sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-            with zipfile.ZipFile(path) as archive:
-                contract, record = (_json(archive, name) for name in (CONTRACT, EXPECTED))
+            content = path.read_bytes()
+            with zipfile.ZipFile(io.BytesIO(content)) as archive:
+                _check_members(archive)
+                manifest, contract, record = (_json(archive, name) for name in (MANIFEST, CONTRACT, EXPECTED))
+                archive.getinfo(manifest["model"]["handler"])
                 config = yaml.safe_load(_read(archive, CONFIG))
                 names = set(archive.namelist())
                 return cls(
                     path=path,
-                    sha256=sha256,
+                    sha256=hashlib.sha256(content).hexdigest(),
                     version=str(contract["model_version"]),
                     films=_films(archive, record),
+                    run_bytes=len(content) + sum(member.file_size for member in archive.infolist()),
                     contract=contract,
                     contract_sha256=hashlib.sha256(_read(archive, CONTRACT)).hexdigest(),
                     operating_point=config.get("handler", {}).get(
@@ -107,6 +117,11 @@ class Archive:
             raise ArchiveError(f"{path} cannot be read as an archive: {exc}") from exc
         except (ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError) as exc:
             raise ArchiveError(f"{path} is no archive of this service: {exc!r}") from exc
+
+
+def _check_members(archive: zipfile.ZipFile) -> None:
+    if damaged := archive.testzip():
+        raise zipfile.BadZipFile(f"{damaged} in it is damaged")
 
 
 def _films(archive: zipfile.ZipFile, record: dict[str, Any]) -> tuple[ReferenceFilm, ...]:

@@ -5,6 +5,7 @@ again. TorchServe's own registering of a version beside another one strands film
 """
 
 import asyncio
+import hashlib
 import logging
 import random
 import shutil
@@ -16,12 +17,14 @@ from proxy.availability.admission import PATIENCE, Admission
 from proxy.availability.archive import Archive
 from proxy.availability.prober import Prober
 from proxy.availability.readiness import Readiness
+from proxy.availability.shadow import Shadow
 from proxy.availability.supervisor import Supervisor
 from proxy.errors import DeployError, ProxyError, StartError
 from proxy.files import file_version
+from proxy.machine import require_disk
 from proxy.settings import MODEL_NAME, Settings
-from proxy.torchserve.client import TorchServeClient
-from proxy.torchserve.film_buffer import FilmBuffer
+from proxy.torchserve.client import Reply, TorchServeClient
+from proxy.torchserve.film_buffer import FilmBuffer, HeldFilm
 from proxy.torchserve.process import free_ports
 from proxy.torchserve.run_dir import CURRENT, RunDir
 from proxy.torchserve.transport import transport_for
@@ -34,6 +37,10 @@ PROBE_TIMEOUT_S = 1.5
 IDLE_POLL_S = 0.05
 EXCHANGE_POLL_S = 5.0
 """How often the archive on disk is compared with the one in service."""
+
+PUT_HERE = f".{MODEL_NAME}.put-here"
+"""A file beside the archive, newer than it where the service put it there: make must not take that, being new, for what
+it would make of the sources."""
 
 Report = Callable[[str], None]
 """Takes a line about the progress of a command."""
@@ -119,6 +126,8 @@ class Releases:
         self.candidate: Release | None = None
         self.share = 0.0
         """Of the films that the candidate screens, 0 to 1."""
+        self.shadow: Shadow | None = None
+        """What compares the candidate's results with those of the release in service, where that was asked for."""
         self._ending: set[Release] = set()
         """Out of service, and not stopped yet."""
         self.stopping = False
@@ -130,6 +139,12 @@ class Releases:
         if candidate is None or random.random() >= self.share:  # noqa: S311
             return self.current
         return candidate if candidate.readiness.ready and not candidate.keeper.done() else self.current
+
+    def screened(self, release: Release, film: HeldFilm, reply: Reply) -> None:
+        """Note that a release gave a film's result: predictions succeed, and a shadow may have the film as well."""
+        release.readiness.screened()
+        if self.shadow is not None and release is self.current:
+            self.shadow.offer(film, reply)
 
     async def begin(self, archive: Archive) -> Release:
         """Start the first release, without waiting for it."""
@@ -147,8 +162,10 @@ class Releases:
                 release.keeper.result()
                 return
 
-    async def deploy(self, path: Path, share: float, report: Report) -> None:
+    async def deploy(self, path: Path, share: float, report: Report, *, shadow: float = 0.0) -> None:
         """Bring up a version beside the one in service; with a share of 1 it takes over as soon as it is ready.
+
+        Of the films that it does not screen for clients, it screens a share of `shadow` to be compared.
 
         Raises:
             ProxyError: The archive is none, or the version does not come up, or answers reference films wrongly: the
@@ -159,9 +176,11 @@ class Releases:
                 raise DeployError(f"{self.current.archive.name} is still starting")
             if self.candidate is not None:
                 raise DeployError(f"{self.candidate.archive.name} is a candidate already: promote or abandon it")
-            archive = Archive.read(path)
+            archive = await asyncio.to_thread(Archive.read, path)
             candidate = self._release(archive, self._beside())
             report(f"starting {archive.name} beside {self.current.archive.name}")
+            if archive.sha256 == self.current.archive.sha256:
+                report("they are the same archive")
             self.candidate, self.share = candidate, 0.0
             await candidate.start()
             try:
@@ -179,7 +198,12 @@ class Releases:
                 raise
             if share < 1:
                 self.share = share
-                report(f"{archive.name} screens {share:.0%} of the films: promote or abandon it")
+                beside = f" and {shadow:.0%} of the others in the shadow" if shadow else ""
+                if shadow:
+                    self.shadow = Shadow(
+                        live=self.current.admission, candidate=candidate.readiness, buffer=self._buffer, share=shadow
+                    )
+                report(f"{archive.name} screens {share:.0%} of the films{beside}: promote or abandon it")
 
     async def promote(self, report: Report) -> None:
         """Put the candidate in service.
@@ -199,7 +223,8 @@ class Releases:
         async with self.exclusive():
             if self.candidate is None:
                 raise DeployError("there is no candidate")
-            candidate, self.candidate, self.share = self.candidate, None, 0.0
+            candidate = self.candidate
+            self._decided(report)
             await self._end(candidate, report)
 
     async def rollback(self, report: Report) -> None:
@@ -258,11 +283,18 @@ class Releases:
             raise DeployError("there is no candidate")
         if not candidate.readiness.ready:
             raise DeployError(f"{candidate.archive.name} is not ready: {candidate.readiness.reason}")
-        self._keep(candidate.archive, old.archive)
-        self.current, self.candidate, self.share = candidate, None, 0.0
+        await asyncio.to_thread(self._keep, candidate.archive, old.archive)
+        self._decided(report)
+        self.current = candidate
         self._point_at(candidate)
         report(f"{candidate.archive.name} is in service")
         await self._end(old, report)
+
+    def _decided(self, report: Report) -> None:
+        """Note that there is no candidate any more."""
+        if self.shadow is not None:
+            report(str(self.shadow.comparison))
+        self.candidate, self.share, self.shadow = None, 0.0, None
 
     async def _end(self, release: Release, report: Report) -> None:
         self._ending.add(release)
@@ -274,14 +306,18 @@ class Releases:
     def _keep(self, new: Archive, old: Archive) -> None:
         """Have the next start serve the new version, and a rollback find the old one.
 
-        Each file is replaced whole, the old version's first: a kill in between leaves a version that serves.
+        Each file is replaced whole, the old version's first: a kill in between leaves a version that serves. One that
+        is there already is left as it is, and the time of its making with it.
         """
-        copies = {path.with_name(f".{path.name}"): path for path in (self.previous, self._settings.archive)}
+        kept = {self.previous: old, self._settings.archive: new}
+        copies = {path.with_name(f".{path.name}"): path for path, archive in kept.items() if not _holds(path, archive)}
         try:
-            for archive, copy in zip((old, new), copies, strict=True):
-                shutil.copyfile(archive.path, copy)
+            for copy, path in copies.items():
+                shutil.copyfile(kept[path].path, copy)
             for copy, path in copies.items():
                 copy.replace(path)
+            if self._settings.archive in copies.values():
+                (self._settings.model_store / PUT_HERE).touch()
         except OSError as exc:
             for copy in copies:
                 copy.unlink(missing_ok=True)
@@ -294,8 +330,12 @@ class Releases:
         copy = store / f"{MODEL_NAME}.mar"
         try:
             store.mkdir(mode=0o700, parents=True)
+            require_disk(settings.run_dir, archive.run_bytes)
             shutil.copyfile(archive.path, copy)
             served = Archive.read(copy)
+        except StartError:
+            shutil.rmtree(store, ignore_errors=True)
+            raise
         except (OSError, ProxyError) as exc:
             shutil.rmtree(store, ignore_errors=True)
             raise StartError(f"{archive.path} cannot be copied to RUN_DIR: {exc}") from exc
@@ -325,3 +365,11 @@ class Releases:
         if self._command.locked():
             raise DeployError("another command is under way")
         return self._command
+
+
+def _holds(path: Path, archive: Archive) -> bool:
+    """Return whether a file is the archive."""
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest() == archive.sha256
+    except OSError:
+        return False

@@ -1,6 +1,7 @@
 """The public API on port 7860: requests, forms and errors.
 
-protocol    uvicorn's HTTP protocol with four edges of ours
+protocol    uvicorn's HTTP protocol with edges of ours
+cut_off     counts the connections that are cut off, and logs them
 server      uvicorn's server and the public socket
 request_id  an id on every answer and log line
 app         routes, and the documentation at /docs
@@ -9,6 +10,7 @@ page        the page at /, whose files are in proxy/page
 form        finds the film in a request's body
 access      API keys and the rate limit
 metrics     Prometheus metrics and the access log
+tracing     spans of requests, where a collector is named
 answer      an answer or an error, written straight to ASGI
 schemas     the answers as the OpenAPI page shows them
 

@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from proxy.errors import RateLimitError, RequestError, UnauthorisedError
 from proxy.http import page
 from proxy.http.answer import send_error
+from proxy.http.predict import FILM_PATHS
 from proxy.keys import Keys
 
 OPEN = frozenset({"/health", "/health/live", "/health/ready", *page.FILES})
@@ -49,7 +50,7 @@ class Access:
         if scope["type"] == "http" and scope["path"] not in OPEN:
             try:
                 client = self._client(scope)
-                if (scope["method"], scope["path"]) == ("POST", "/predict"):
+                if scope["method"] == "POST" and scope["path"] in FILM_PATHS:
                     await self._spend(client)
                 elif (scope["method"], scope["path"]) == BATCH:
                     await self._require_some(client)

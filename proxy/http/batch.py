@@ -153,7 +153,6 @@ class _Films:
             place.close()
             self._answer(self.results[-1], self._began, error.status, error_body(error.code, error.message))
             return
-        self._film.trim()
         task = asyncio.create_task(self._screen(self.results[-1], self._film, place, self._began))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -177,10 +176,10 @@ class _Films:
                         await self._spend()
                     release = self._releases.choose()
                     reply = await release.admission.screen(film)
+                if reply.status == HTTPStatus.OK:
+                    self._releases.screened(release, film, reply)
+                    self.versions.add(release.archive.version)
             status, body = reply.status, with_origin(reply.body, release.archive)
-            if status == HTTPStatus.OK:
-                release.readiness.screened()
-                self.versions.add(release.archive.version)
         except RequestError as exc:
             if isinstance(exc, UpstreamError):
                 logger.error("%s", exc.message)  # noqa: TRY400  (where it was raised says nothing more)

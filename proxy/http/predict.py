@@ -59,8 +59,8 @@ class Predict:
             await self._read(headers, receive, film)
             release = self._releases.choose()  # now, not before the film came: a release may end meanwhile
             reply = await while_connected(release.admission.screen(film), receive)
-        if reply.status == HTTPStatus.OK:
-            release.readiness.screened()
+            if reply.status == HTTPStatus.OK:
+                self._releases.screened(release, film, reply)
         return reply, release.archive
 
     async def _read(self, headers: Mapping[str, str], receive: Receive, film: HeldFilm) -> None:

@@ -1,6 +1,7 @@
 """Uvicorn's HTTP protocol, with edges of ours."""
 
 import asyncio
+import heapq
 from contextlib import suppress
 from http import HTTPStatus
 from typing import Any
@@ -9,6 +10,7 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from proxy.errors import error_body
+from proxy.http.cut_off import CutOff
 
 MAX_HEAD_BYTES = 65_536
 """The request line and all header fields of a request, or what a body has beside its content; more is 431."""
@@ -39,6 +41,11 @@ REFUSED_PAUSE_S = 1.0
 """Before the rest of a refused body is read: clients that try again at once would take the processor from films that
 were let in. The answer does not wait."""
 
+SILENT_S = 0.5
+"""A connection that has said nothing for so long may be ended for a new one, where there are too many."""
+
+TOO_MANY = "more connections than the limit of open files allows"
+
 LINGER_S = 2.0
 """After a refusal the connection is read this long at most: closed at once, it would be reset under a client that still
 sends, before it sees why."""
@@ -52,13 +59,22 @@ class HttpProtocol(HttpToolsProtocol):
       collect them, ever more slowly, and let all others wait. A connection over which no request comes is closed, and
       one over which requests come without their answers being read.
     - A refused body is not read without end.
+    - Where there are more connections than the system lets us have, those end that have been silent longest.
     - An offer to change the protocol is ignored, and the request's body is read: Java's HttpClient and `curl --http2`
       offer HTTP/2 with their first request, film and all (RFC 9110, section 7.8).
     - A client that closes its side of the connection after its request gets its answer.
     """
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(
+        self, *args: Any, cut_off: CutOff | None = None, most_connections: int | None = None, **kwargs: Any
+    ) -> None:
         super().__init__(*args, **kwargs)
+        self._cut_off = cut_off or CutOff()
+        self._most_connections = most_connections
+        self._requests = 0
+        """That came over this connection."""
+        self._active_at = self.loop.time()
+        """When it was opened, or last said something of a request."""
         self._in_body = False
         self._framing_bytes = 0
         """What has arrived of a head, or beside the content of a body."""
@@ -76,6 +92,8 @@ class HttpProtocol(HttpToolsProtocol):
         """Begin to wait for a request."""
         super().connection_made(transport)
         self._deadline = self.loop.call_later(HEAD_TIMEOUT_S, self._give_up_head)
+        if self._most_connections is not None and len(self.connections) > self._most_connections:
+            self._make_room(self._most_connections)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the deadlines, and have nothing more answered."""
@@ -101,7 +119,7 @@ class HttpProtocol(HttpToolsProtocol):
             self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "header_too_large", message)
         elif self._deadline is None:
             if self._in_body and self.cycle.response_complete:
-                self._deadline = self.loop.call_later(DISCARD_TIMEOUT_S, self.transport.close)
+                self._deadline = self.loop.call_later(DISCARD_TIMEOUT_S, self._close_for, "a refused body without end")
             elif not self._in_body and self._framing_bytes > 0:
                 self._deadline = self.loop.call_later(HEAD_TIMEOUT_S, self._give_up_head)
 
@@ -123,7 +141,7 @@ class HttpProtocol(HttpToolsProtocol):
         """Begin to wait for the client to read."""
         super().pause_writing()
         if self._write_deadline is None:
-            self._write_deadline = self.loop.call_later(WRITE_TIMEOUT_S, self.transport.abort)
+            self._write_deadline = self.loop.call_later(WRITE_TIMEOUT_S, self._abort_unread)
 
     def resume_writing(self) -> None:
         """The client has read."""
@@ -163,6 +181,8 @@ class HttpProtocol(HttpToolsProtocol):
         """Begin a request, unless it is to be parsed anew."""
         self._framing_bytes = 0
         self._met_deadline()
+        self._requests += 1
+        self._active_at = self.loop.time()
         if not self.parser.should_upgrade():
             if len(self.pipeline) >= MAX_PIPELINED:
                 raise ValueError("too many requests ahead of their answers")  # a 400
@@ -174,6 +194,7 @@ class HttpProtocol(HttpToolsProtocol):
     def on_body(self, body: bytes) -> None:
         """Take a piece of the request's body."""
         self._framing_bytes -= len(body) + FRAMING_BYTES
+        self._active_at = self.loop.time()
         super().on_body(body)
         if self.cycle.response_complete:
             if not self._discarded_bytes:
@@ -201,6 +222,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _refuse(self, status: HTTPStatus, code: str, message: str) -> None:
         """Answer what cannot be parsed on, and read no more than lets the client see why."""
+        self._cut_off.count(code)
         body = error_body(code, message)
         head = (
             f"HTTP/1.1 {status.value} {status.phrase}\r\ncontent-type: application/json\r\n"
@@ -230,8 +252,8 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _discard(self, size: int) -> None:
         self._discarded_bytes += size
-        if self._discarded_bytes > MAX_DISCARDED_BYTES:
-            self.transport.close()
+        if self._discarded_bytes > MAX_DISCARDED_BYTES and not self.transport.is_closing():
+            self._close_for("a refused body without end")
 
     def _resume_reading(self) -> None:
         if not self.transport.is_closing():
@@ -242,7 +264,42 @@ class HttpProtocol(HttpToolsProtocol):
             message = f"the request's line and header fields did not arrive within {HEAD_TIMEOUT_S:g} s"
             self._refuse(HTTPStatus.REQUEST_TIMEOUT, "header_timeout", message)
         else:
-            self.transport.close()
+            self._close_for("no request in time")
+
+    def _close_for(self, reason: str) -> None:
+        self._cut_off.count(reason)
+        self.transport.close()
+
+    def _abort_unread(self) -> None:
+        self._cut_off.count("answers left unread")
+        self.transport.abort()
+
+    @property
+    def _waits_for_client(self) -> bool:
+        """Whether a request, or the rest of one, is to come."""
+        return self.cycle is None or self.cycle.response_complete or self.cycle.more_body
+
+    @property
+    def _unused(self) -> bool:
+        """Whether nothing has come over it."""
+        return not self._requests and not self._framing_bytes
+
+    def _make_room(self, most: int) -> None:
+        """End those of the connections that have been silent longest, or, where none is, this one.
+
+        Before the system has no file for one more: then nobody could be heard, the workers included. Those over which
+        no request has come go first: a client may be about to use the others.
+        """
+        silent = self.loop.time() - SILENT_S
+        ours = (one for one in self.connections if isinstance(one, HttpProtocol))  # all are
+        waiting = [
+            one
+            for one in ours
+            if one is not self and one._waits_for_client and (one._unused or one._active_at < silent)
+        ]
+        oldest = heapq.nsmallest(1 + most // 20, waiting, key=lambda one: (one._requests > 0, one._active_at))
+        for connection in oldest or [self]:
+            connection._close_for(TOO_MANY)
 
     def _met_deadline(self) -> None:
         if self._deadline is not None:

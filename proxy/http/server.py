@@ -3,12 +3,15 @@
 import asyncio
 import socket
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 
 import uvicorn
 from starlette.types import ASGIApp
 
 from proxy.errors import SettingsError
+from proxy.http.cut_off import CutOff
 from proxy.http.protocol import HttpProtocol
+from proxy.machine import most_connections
 from proxy.settings import Settings
 
 KEEP_ALIVE_S = 75
@@ -22,13 +25,16 @@ class Server(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 app,
-                http=HttpProtocol,
+                http=partial(  # type: ignore[arg-type]  # called as the class would be
+                    HttpProtocol, cut_off=CutOff(), most_connections=most_connections(settings.workers)
+                ),
                 ws="none",
                 lifespan="off",
                 log_config=None,
                 access_log=False,
                 server_header=False,
-                proxy_headers=False,  # nothing here asks for the client's address
+                proxy_headers=settings.trusted_proxies is not None,
+                forwarded_allow_ips=settings.trusted_proxies,
                 timeout_keep_alive=KEEP_ALIVE_S,
                 ssl_certfile=settings.tls_certfile,
                 ssl_keyfile=settings.tls_keyfile,

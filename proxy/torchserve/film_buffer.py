@@ -7,17 +7,24 @@ TorchServe's workers can read it there (`transport.py`). Elsewhere it is the pro
 import mmap
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from proxy.errors import SaturatedError, SettingsError
 
 SLACK = 64
-"""Addresses for each byte that may be held, for places are as large as what may yet come: by default there are enough
-for 800 films of the largest size to arrive at once. Untouched, they cost nothing."""
+"""Addresses for each byte that may be held. A place may be larger than what has arrived of its film: by default there
+are enough for 60,000 films that have only begun to arrive. Untouched, they cost nothing."""
 
-SMALLEST_HELD_BYTES = 65_536
-"""A request takes at least a read buffer, however small its film."""
+SMALLEST_HELD_BYTES = 16_384
+"""A request takes some memory, however little of its film has arrived."""
+
+FIRST_PLACE_BYTES = 262_144
+"""A film's place at first, which holds most films whole. One that outgrows its place moves to one `GROWTH` times as
+large: were places as large as what may yet come, clients that announce much and send nothing would soon have all."""
+
+GROWTH = 4
 
 WIPED_BYTES = 4096
 """How much of a film is wiped when it gets no answer: more than what any format is known by."""
@@ -40,22 +47,45 @@ class _Allowance:
         self.left -= count
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Place:
+    """Addresses in the memory, from `start` up to `end`."""
+
+    start: int
+    end: int
+
+
 class HeldFilm:
     """One film in the memory, written piece by piece."""
 
-    __slots__ = ("_allowance", "_map", "end", "held", "parameters", "size", "start")
+    __slots__ = ("_allowance", "_map", "_move", "held", "keepers", "most", "parameters", "place", "size")
 
-    def __init__(self, memory: mmap.mmap, allowance: _Allowance, start: int, end: int) -> None:
+    def __init__(
+        self,
+        memory: mmap.mmap,
+        allowance: _Allowance,
+        move: Callable[["HeldFilm", int], None],
+        place: _Place,
+        most: int,
+    ) -> None:
         self._map = memory
         self._allowance = allowance
-        self.start = start
-        self.end = end
-        """Where its place ends; the film may be shorter."""
+        self._move = move
+        self.place = place
+        self.most = most
+        """Its size at most; its place may be smaller or larger."""
         self.size = 0
         self.held = 0
         """The bytes that it has of the allowance."""
+        self.keepers = 1
+        """Who needs it; at none its place is free."""
         self.parameters = ""
         """What its client asks of it, URL-encoded; the handler reads it."""
+
+    @property
+    def start(self) -> int:
+        """Where it begins. It may move until it is whole."""
+        return self.place.start
 
     def hold(self, count: int) -> None:
         """Take from the allowance what a film of so many bytes needs.
@@ -68,22 +98,20 @@ class HeldFilm:
             self.held = count
 
     def append(self, piece: bytes) -> None:
-        """Add a piece. What does not fit its place is a fault of ours: the callers bound the size.
+        """Add a piece. What is more than it may have is a fault of ours: the callers bound the size.
 
         Raises:
-            SaturatedError: Too many bytes are held.
+            SaturatedError: Too many bytes are held, or there is no place for so large a film.
         """
-        begin = self.start + self.size
-        end = begin + len(piece)
-        if end > self.end:
-            raise ValueError(f"a film of over {self.end - self.start} bytes in a place for so many")
-        self.hold(self.size + len(piece))
-        self._map[begin:end] = piece
-        self.size += len(piece)
-
-    def trim(self) -> None:
-        """Give back the addresses of its place that the film, which is whole now, does not need."""
-        self.end = self.start + _whole_pages(max(self.size, 1))
+        size = self.size + len(piece)
+        if size > self.most:
+            raise ValueError(f"a film of over {self.most} bytes in a place for so many")
+        self.hold(size)
+        if size > self.place.end - self.place.start:
+            self._move(self, size)
+        begin = self.place.start + self.size
+        self._map[begin : begin + len(piece)] = piece
+        self.size = size
 
     def wipe(self) -> None:
         """Wipe its beginning: a worker that has yet to read it finds no film there, and spends no time on it."""
@@ -92,10 +120,6 @@ class HeldFilm:
 
     def __bytes__(self) -> bytes:
         return self._map[self.start : self.start + self.size]
-
-
-def _whole_pages(size: int) -> int:
-    return -(-size // mmap.PAGESIZE) * mmap.PAGESIZE
 
 
 class FilmBuffer:
@@ -117,8 +141,8 @@ class FilmBuffer:
             self._map = mmap.mmap(self._file, self._size)
         except OSError as exc:
             raise SettingsError(f"MAX_HELD_BYTES={max_held_bytes} cannot be reserved: {exc.strerror}") from exc
-        self._films: list[HeldFilm] = []
-        """By their places."""
+        self._places: list[_Place] = []
+        """That are taken, in their order."""
 
     @property
     def path(self) -> str | None:
@@ -131,15 +155,21 @@ class FilmBuffer:
         return self._max_held_bytes - self._allowance.left
 
     def keep(self, content: bytes) -> HeldFilm:
-        """Lay a film into the memory for good, beside the allowance."""
-        film = self._take(len(content))
+        """Lay a film into the memory, beside the allowance, until it is dropped."""
+        film = self._film(self._take(len(content)), len(content))
         film.held = len(content)
         film.append(content)
         return film
 
+    def share(self, film: HeldFilm) -> None:
+        """Have a film stay, beside the allowance, until it is dropped, even if who had it placed is done with it."""
+        film.keepers += 1
+
     def drop(self, film: HeldFilm) -> None:
-        """Give back the place of a film that was kept."""
-        self._films.remove(film)
+        """Need a film no more that was kept or shared."""
+        film.keepers -= 1
+        if not film.keepers:
+            self._free(film.place, film.size)
 
     def close(self) -> None:
         """Give the memory back."""
@@ -151,8 +181,8 @@ class FilmBuffer:
     def place(self, size: int) -> Iterator[HeldFilm]:
         """Find a place for a film of at most `size` bytes, before it is read.
 
-        It counts as held by what has arrived, not by `size`: else a few clients that announce large films, or send
-        without saying how much, and take their time, would shut out all others.
+        It counts as held, and has room, by what has arrived, not by `size`: else clients that announce large films, or
+        send without saying how much, and take their time, would shut out all others.
 
         A film that was given up may still be named in a request that TorchServe has, which drops no request. It is
         wiped: else workers that come back would first screen, for nobody, all that was given up while they were gone,
@@ -160,9 +190,9 @@ class FilmBuffer:
         nobody.
 
         Raises:
-            SaturatedError: Too many bytes are held, or there is no gap so large.
+            SaturatedError: Too many bytes are held, or there is no gap.
         """
-        film = self._take(size)
+        film = self._film(self._take(min(size, FIRST_PLACE_BYTES)), size)
         try:
             film.hold(SMALLEST_HELD_BYTES)
             yield film
@@ -171,28 +201,40 @@ class FilmBuffer:
             raise
         finally:
             self._allowance.left += film.held
-            self._films.remove(film)
-            self._return(film)
+            self.drop(film)
 
-    def _return(self, film: HeldFilm) -> None:
-        """Give a film's memory back to the system, where it may not be wanted again soon.
+    def _film(self, place: _Place, most: int) -> HeldFilm:
+        return HeldFilm(self._map, self._allowance, self._move, place, most)
 
-        What is kept for the next film is bounded so by what may be held, wherever places were.
-        """
-        if sys.platform == "linux" and (film.size >= RETURNED_BYTES or film.start >= self._max_held_bytes):
-            self._map.madvise(mmap.MADV_REMOVE, film.start, film.end - film.start)
+    def _move(self, film: HeldFilm, size: int) -> None:
+        """Move a film to a place for `size` bytes, and for more to come."""
+        old = film.place
+        new = self._take(min(film.most, max(size, GROWTH * (old.end - old.start))))
+        self._map.move(new.start, old.start, film.size)
+        film.place = new
+        self._free(old, film.size)
 
-    def _take(self, size: int) -> HeldFilm:
+    def _take(self, size: int) -> _Place:
         """Take the first gap: places low in the memory are used again and again, and the rest stays untouched."""
-        size = _whole_pages(size)
+        size = -(-size // mmap.PAGESIZE) * mmap.PAGESIZE
         start = position = 0
-        for film in self._films:
-            if film.start - start >= size:
+        for place in self._places:
+            if place.start - start >= size:
                 break
-            start = film.end
+            start = place.end
             position += 1
         if start + size > self._size:
             raise SaturatedError
-        film = HeldFilm(self._map, self._allowance, start, start + size)
-        self._films.insert(position, film)
-        return film
+        place = _Place(start, start + size)
+        self._places.insert(position, place)
+        return place
+
+    def _free(self, place: _Place, used: int) -> None:
+        """Free a place, of which so many bytes were used.
+
+        Its memory goes back to the system where it may not be wanted again soon. What is kept for the next film is
+        bounded so by what may be held, wherever places were.
+        """
+        self._places.remove(place)
+        if sys.platform == "linux" and (used >= RETURNED_BYTES or place.start >= self._max_held_bytes):
+            self._map.madvise(mmap.MADV_REMOVE, place.start, place.end - place.start)

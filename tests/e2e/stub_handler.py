@@ -27,11 +27,11 @@ class StubHandler:
         transport = json.loads(os.environ.get("FILM_TRANSPORT", "{}"))
         if context.get_request_header(0, "Content-Type") == transport.get("content_type", ""):
             with Path(transport["memory"]).open("rb") as memory:
-                films = [
-                    os.pread(memory.fileno(), int(size), int(start))
-                    for start, size in map(bytes.split, body.splitlines())
-                ]
-            return [b"\n".join(b"%d %b" % self.answer(film) for film in films)]
+                places = (map(int, line.split()[:2]) for line in body.splitlines())
+                films = [os.pread(memory.fileno(), size, start) for start, size in places]
+            return [
+                b"".join(b"%d %d\n%b" % (status, len(result), result) for status, result in map(self.answer, films))
+            ]
         status, result = self.answer(body)
         context.set_response_content_type(0, "application/json")
         context.set_response_status(status, "", 0)

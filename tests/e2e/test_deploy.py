@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.archives import make_stub_store
+from tests.e2e.archives import HANDLER, make_stub_store
 from tests.e2e.service import START_TIMEOUT_S, Service, running, wait_for
 
 BROKEN = """
@@ -28,10 +28,14 @@ def archives(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Archives by what is the matter with them."""
     folder = tmp_path_factory.mktemp("archives")
     (folder / "broken.py").write_text(BROKEN)
+    (folder / "flips.py").write_text(HANDLER.read_text().replace("else 0.1", "else 0.8"))
     wrong = {"NORMAL": 0.1, "PNEUMONIA": 0.8}
     stores = {
         "1.0.0": make_stub_store(folder / "first"),
         "2.0.0": make_stub_store(folder / "second", version="2.0.0"),
+        "flips": make_stub_store(
+            folder / "flips", folder / "flips.py", version="5.0.0", expected={"NORMAL": 0.8, "PNEUMONIA": 0.9}
+        ),
         "wrong": make_stub_store(folder / "wrong", version="3.0.0", expected=wrong),
         "broken": make_stub_store(folder / "broken", folder / "broken.py", version="4.0.0"),
     }
@@ -101,6 +105,24 @@ def test_candidate_screens_its_share_and_is_promoted(service: Service, archives:
     service.start()
     service.wait_until_ready()
     assert version(service) == "2.0.0"
+
+
+def test_candidate_in_the_shadow_is_compared_and_answers_no_client(service: Service, archives: dict[str, Path]) -> None:
+    assert service.manage("deploy", str(archives["flips"]), "--shadow", "100").returncode == 0
+
+    def compared() -> int:
+        return int(json.loads(service.manage("shadow").stdout)["films"])
+
+    with load(service, clients=1) as answers:
+        wait_for(lambda: compared() >= 10, 30, "films in the shadow")
+    assert set(answers) == {(200, "1.0.0")}
+    shadow = json.loads(service.manage("status").stdout)["shadow"]
+    assert shadow["flipped"]["NORMAL to PNEUMONIA"] == shadow["films"] >= 10
+    assert shadow["p_difference"]["largest"] == pytest.approx(0.7)
+    done = service.manage("abandon")
+    assert done.returncode == 0
+    assert "decisions flipped" in done.stderr
+    assert version(service) == "1.0.0"
 
 
 @pytest.mark.parametrize(("name", "reason"), [("wrong", "expected 0.8"), ("broken", "does not load: no such weights")])

@@ -3,6 +3,7 @@
 import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,17 @@ def test_archive_is_rebuilt_when_what_goes_in_has_changed(changed: str) -> None:
     assert make("--question", f"--what-if={changed}", "archive").returncode == 1
 
 
+def test_archive_that_the_service_put_there_is_served_on_and_made_anew_to_be_deployed() -> None:
+    mark = ROOT / "model_store" / ".pneumonia.put-here"
+    mark.touch()
+    try:
+        assert make("--question", "archive").returncode == 1
+        assert "torch-model-archiver" in make("--dry-run", "deploy").stdout
+        assert "torch-model-archiver" not in make("--dry-run", "serve").stdout
+    finally:
+        mark.unlink()
+
+
 def test_archive_is_not_rebuilt_for_what_stays_out() -> None:
     assert make("--question", "--what-if=proxy/http/app.py", "archive").returncode == 0
 
@@ -76,6 +88,36 @@ def test_missing_argument_is_named(target: str, missing: str) -> None:
     refused = make(target)
     assert refused.returncode == 2
     assert missing in refused.stderr
+
+
+ANSWERS = {
+    "none": ("raise SystemExit('requests.exceptions.ConnectionError: no network')", 2, "nothing was checked"),
+    "some are not known there": (
+        "raise SystemExit('ERROR: x: Dependency not found on PyPI')",
+        2,
+        "nothing was checked",
+    ),
+    "a vulnerability": ("print('Name Version ID'); raise SystemExit(1)", 2, "Name Version ID"),
+    "no vulnerability": ("print('No known vulnerabilities found')", 0, "No known vulnerabilities"),
+}
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+def test_audit_of_packages_passes_only_where_all_were_checked(tmp_path: Path, name: str) -> None:
+    script, status, words = ANSWERS[name]
+    (tmp_path / "bin").mkdir()
+    program = tmp_path / "bin" / "pip-audit"
+    program.write_text(f"#!{sys.executable}\n{script}\n")
+    program.chmod(0o755)
+    (tmp_path / ".audit").touch()
+    done = make("audit-packages", f"VENV_AUDIT={tmp_path}")
+    assert done.returncode == status
+    assert words in done.stdout + done.stderr
+    if "nothing" in words:  # one line, and make's own
+        assert done.stdout == ""
+        assert [line for line in done.stderr.splitlines() if not line.startswith("make: ***")] == [
+            line for line in done.stderr.splitlines() if words in line
+        ]
 
 
 def test_another_store_is_packed_and_served_with_its_own_reference_answers(tmp_path: Path) -> None:

@@ -1,7 +1,9 @@
 from http import HTTPStatus
 from pathlib import Path
 
-from bench.chaos import Answer, faults, row
+from bench.bad_starts import BAD_STARTS
+from bench.chaos import faults
+from bench.under_load import Answer, row
 
 
 def test_answers_are_sorted_into_answered_refused_and_failed() -> None:
@@ -17,5 +19,5 @@ def test_row_of_nothing_is_no_mistake() -> None:
 
 
 def test_every_fault_has_a_name_of_its_own() -> None:
-    names = list(faults(1.0, Path("x.mar")))
-    assert len(names) == len(set(names)) >= 14
+    names = [*faults(1.0, Path("x.mar")), *BAD_STARTS]
+    assert len(names) == len(set(names)) >= 29

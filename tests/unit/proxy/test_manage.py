@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from proxy import control
+from proxy.availability.shadow import Comparison
 from proxy.control import Control
 from proxy.errors import DeployError
 from proxy.manage import main
@@ -48,6 +49,7 @@ class FakeReleases:
             settings=SimpleNamespace(torchserve_ports={"INFERENCE_PORT": 8080}),
         )
         self.candidate = None
+        self.shadow: Any = None
         self.share = 0.0
         self.calls: list[tuple[object, ...]] = []
         self.fault: Exception | None = None
@@ -56,8 +58,8 @@ class FakeReleases:
     def exclusive(self) -> asyncio.Lock:
         return self.lock
 
-    async def deploy(self, path: Path, share: float, report: Callable[[str], None]) -> None:
-        await self._note("deploy", path, share, report=report)
+    async def deploy(self, path: Path, share: float, report: Callable[[str], None], *, shadow: float) -> None:
+        await self._note("deploy", path, share, shadow, report=report)
 
     async def promote(self, report: Callable[[str], None]) -> None:
         await self._note("promote", report=report)
@@ -140,15 +142,48 @@ def test_status_names_version_state_and_ports(capsys: pytest.CaptureFixture[str]
     assert current["ports"] == {"INFERENCE_PORT": 8080}
 
 
-@pytest.mark.parametrize(("arguments", "share"), [([], 1.0), (["--canary", "10"], 0.1), (["--canary", "0"], 0.0)])
-def test_deploy_hands_over_archive_and_share_and_prints_its_steps(
-    releases: FakeReleases, capsys: pytest.CaptureFixture[str], arguments: list[str], share: float
+@pytest.mark.parametrize(
+    ("arguments", "share", "shadow"),
+    [
+        ([], 1.0, 0.0),
+        (["--canary", "10"], 0.1, 0.0),
+        (["--canary", "0"], 0.0, 0.0),
+        (["--shadow", "100"], 0.0, 1.0),
+        (["--canary", "10", "--shadow", "50"], 0.1, 0.5),
+    ],
+)
+def test_deploy_hands_over_archive_and_shares_and_prints_its_steps(
+    releases: FakeReleases, capsys: pytest.CaptureFixture[str], arguments: list[str], share: float, shadow: float
 ) -> None:
     assert main(["deploy", "x.mar", *arguments]) == 0
-    assert releases.calls == [("deploy", Path.cwd() / "x.mar", share)]
+    assert releases.calls == [("deploy", Path.cwd() / "x.mar", share, shadow)]
     captured = capsys.readouterr()
     assert captured.err == "a step\n"
     assert json.loads(captured.out) == {"current": "1.0.0 (abc)", "candidate": None, "previous": None}
+
+
+def test_shadow_is_reported_by_itself_and_in_the_status(
+    releases: FakeReleases, capsys: pytest.CaptureFixture[str]
+) -> None:
+    comparison = Comparison()
+    comparison.add(result("NORMAL", 0.4), result("PNEUMONIA", 0.6))
+    releases.shadow = SimpleNamespace(share=0.5, comparison=comparison)
+    assert main(["shadow"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["flipped"] == {"NORMAL to PNEUMONIA": 1, "PNEUMONIA to NORMAL": 0}
+    assert found["p_difference"] == {"mean": 0.2, "mean_absolute": 0.2, "largest": 0.2}
+    assert main(["status"]) == 0
+    assert json.loads(capsys.readouterr().out)["shadow"] == {"share": 0.5, **found}
+
+
+def result(prediction: str, p_pneumonia: float) -> bytes:
+    return json.dumps({"prediction": prediction, "p_pneumonia": p_pneumonia}).encode()
+
+
+@pytest.mark.usefixtures("releases")
+def test_shadow_where_there_is_none_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["shadow"]) == 2
+    assert capsys.readouterr().err == "error: no candidate screens films in the shadow\n"
 
 
 @pytest.mark.parametrize("command", ["promote", "abandon", "rollback"])
@@ -196,6 +231,7 @@ def test_service_that_does_not_run_is_one_line(
         ["no"],
         ["deploy"],
         ["deploy", "x", "--canary", "100"],
+        ["deploy", "x", "--shadow", "0"],
     ],
 )
 def test_wrong_usage_ends_with_two(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:

@@ -80,3 +80,14 @@ def test_certificate_wants_its_key() -> None:
 def test_missing_file_is_refused_by_name(names: tuple[str, ...]) -> None:
     with pytest.raises(SettingsError, match=f"{names[0]}='/nowhere' is no file"):
         Settings.from_environ(dict.fromkeys(names, "/nowhere"))
+
+
+@pytest.mark.parametrize("text", ["127.0.0.1", "10.0.0.0/8, ::1", "192.0.2.7,2001:db8::/64"])
+def test_trusted_proxies_are_addresses_and_networks(text: str) -> None:
+    assert Settings.from_environ({"TRUSTED_PROXIES": text}).trusted_proxies == text
+
+
+@pytest.mark.parametrize("text", ["*", "proxy.example", "127.0.0.1,", "10.0.0.1/8"])
+def test_proxies_that_would_be_anybody_are_refused(text: str) -> None:
+    with pytest.raises(SettingsError, match="TRUSTED_PROXIES="):
+        Settings.from_environ({"TRUSTED_PROXIES": text})

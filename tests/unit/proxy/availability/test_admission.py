@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 import pytest
 
 from proxy.availability import admission as module
-from proxy.availability.admission import BATCH_BYTES, PATIENCE, STUCK_AFTER, Admission
+from proxy.availability.admission import BATCH_BYTES, PATIENCE, STUCK_AFTER, Admission, film_stages
 from proxy.errors import RequestError, UnavailableError, UpstreamError, WorkerDiedError
 from proxy.torchserve.client import InferenceClient, Reply
 from proxy.torchserve.film_buffer import FilmBuffer, HeldFilm
@@ -88,6 +88,26 @@ async def test_films_pass_in_turn(admission: Admission, buffer: FilmBuffer, torc
     await settle()
     torchserve.leave.set()
     assert await asyncio.gather(*films) == ["answered"] * 5
+
+
+async def test_who_asks_is_told_how_long_a_film_was_in_the_queue_and_in_torchserve(
+    admission: Admission, buffer: FilmBuffer, torchserve: TorchServe
+) -> None:
+    admission.resize(0)
+    stages: list[tuple[str, float, float]] = []
+    token = film_stages.set(stages)
+    asked = asyncio.create_task(film(admission, buffer))
+    film_stages.reset(token)
+    await asyncio.sleep(0.05)
+    admission.resize(1)
+    await asyncio.sleep(0.1)
+    torchserve.leave.set()
+    assert await asked == "answered"
+    assert [name for name, _, _ in stages] == ["queue", "torchserve"]
+    (_, arrival, sent), (_, begin, end) = stages
+    assert sent == begin
+    assert sent - arrival >= 0.04
+    assert end - begin >= 0.09
 
 
 async def test_film_beyond_the_queue_is_refused_at_once(

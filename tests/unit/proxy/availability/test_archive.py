@@ -6,7 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from proxy.availability.archive import CARD, CONFIG, CONTRACT, EXPECTED, OFFICIAL_TEST, Archive, ReferenceFilm
+from proxy.availability.archive import (
+    CARD,
+    CONFIG,
+    CONTRACT,
+    EXPECTED,
+    MANIFEST,
+    OFFICIAL_TEST,
+    Archive,
+    ReferenceFilm,
+)
 from proxy.errors import ArchiveError, ProbeError
 from proxy.settings import ROOT
 from proxy.torchserve.client import Reply
@@ -28,6 +37,8 @@ RECORD = {
     ],
 }
 MEMBERS: Members = {
+    MANIFEST: b'{"model": {"handler": "handler.py"}}',
+    "handler.py": b"class Handler: ...",
     CONTRACT: b'{"model_version": "1.2.3", "default_operating_point": "rule_out"}',
     CONFIG: b"handler:\n  operating_point: balanced\n",
     EXPECTED: json.dumps(RECORD).encode(),
@@ -97,6 +108,13 @@ def test_damaged_archive_is_refused(pack: Callable[[Members], Path]) -> None:
     content[40:60] = bytes(20)
     path.write_bytes(content)
     with pytest.raises(ArchiveError):
+        Archive.read(path)
+
+
+def test_archive_with_a_damaged_model_is_refused_by_its_name(pack: Callable[[Members], Path]) -> None:
+    path = pack({**MEMBERS, "model.onnx": b"weights" * 100})
+    path.write_bytes(path.read_bytes().replace(b"weightsweights", b"weightsWeights", 1))
+    with pytest.raises(ArchiveError, match=r"model\.onnx in it is damaged"):
         Archive.read(path)
 
 

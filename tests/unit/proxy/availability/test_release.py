@@ -24,7 +24,8 @@ class FakeRelease:
         self.archive = archive
         self.settings = settings
         self.run_dir = RunDir(settings.run_dir)
-        self.readiness = SimpleNamespace(ready=True, reason="")
+        self.admission = SimpleNamespace(workers=1, waiting=0)
+        self.readiness = SimpleNamespace(ready=True, reason="", admission=self.admission)
         self.supervisor = SimpleNamespace(kill=self.kill, ready_once=asyncio.Event())
         self.supervisor.ready_once.set()
         self.keeper: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -56,6 +57,8 @@ def pack(path: Path, version: str) -> Path:
     path.parent.mkdir(exist_ok=True)
     film = {"file": "normal-1-224.jpeg", "label": "NORMAL", "p_pneumonia": 0.1}
     with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("MAR-INF/MANIFEST.json", json.dumps({"model": {"handler": "handler.py"}}))
+        archive.writestr("handler.py", "")
         contract = {"model_version": version, "default_operating_point": "rule_out"}
         archive.writestr("contract.json", json.dumps(contract))
         archive.writestr("model-config.yaml", "minWorkers: 1")
@@ -146,6 +149,34 @@ async def test_candidate_screens_its_share_until_it_is_promoted(bench: Bench) ->
     assert bench.on_disk() == "1"
     await bench.releases.promote(bench.steps.append)
     assert {bench.releases.choose().archive.version for _ in range(100)} == {"2"}
+
+
+async def test_candidate_in_the_shadow_screens_for_no_client_and_is_reported_on(bench: Bench) -> None:
+    archive = pack(bench.folder / "2.mar", "2")
+    await bench.releases.deploy(archive, 0.0, bench.steps.append, shadow=0.5)
+    assert bench.releases.shadow is not None
+    assert {bench.releases.choose().archive.version for _ in range(100)} == {"1"}
+    await bench.releases.abandon(bench.steps.append)
+    assert bench.releases.shadow is None
+    assert [step for step in bench.steps if step.startswith("shadow: 0 films, 0 decisions flipped")]
+
+
+async def test_same_archive_again_is_said_so(bench: Bench) -> None:
+    await bench.releases.deploy(bench.settings.archive, 1.0, bench.steps.append)
+    assert "they are the same archive" in bench.steps
+
+
+async def test_archive_that_a_rollback_puts_in_the_store_is_marked_as_not_made_there(bench: Bench) -> None:
+    store, mark = bench.settings.model_store, bench.settings.model_store / module.PUT_HERE
+    pack(bench.settings.archive, "2")
+    made = bench.settings.archive.stat().st_mtime_ns
+    await bench.releases.deploy(bench.settings.archive, 1.0, bench.steps.append)
+    assert bench.settings.archive.stat().st_mtime_ns == made
+    assert not mark.exists()
+    await bench.releases.rollback(bench.steps.append)
+    assert bench.on_disk() == "1"
+    assert mark.stat().st_mtime_ns >= bench.settings.archive.stat().st_mtime_ns
+    assert Archive.read(store / "pneumonia.previous.mar").version == "2"
 
 
 async def test_candidate_that_fails_screens_nothing(bench: Bench) -> None:

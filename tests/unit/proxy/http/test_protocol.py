@@ -1,7 +1,9 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from functools import partial
+from typing import Any
 
 import pytest
 import uvicorn
@@ -9,7 +11,8 @@ import uvloop
 from aiohttp.test_utils import unused_port
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from proxy.http import protocol
+from proxy.http import cut_off, protocol
+from proxy.http.cut_off import CutOff
 from proxy.http.protocol import MAX_HEAD_BYTES, HttpProtocol
 
 
@@ -40,16 +43,31 @@ Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 @asynccontextmanager
-async def connect(app: ASGIApp) -> AsyncIterator[Connection]:
-    """A connection to a server that runs the application."""
+async def served(app: ASGIApp, **options: Any) -> AsyncIterator[int]:
+    """The port of a server that runs the application, with options of the protocol."""
     port = unused_port()
-    server = uvicorn.Server(
-        uvicorn.Config(app, port=port, http=HttpProtocol, ws="none", lifespan="off", log_config=None)
-    )
+    http: Any = partial(HttpProtocol, **options)
+    server = uvicorn.Server(uvicorn.Config(app, port=port, http=http, ws="none", lifespan="off", log_config=None))
     server.capture_signals = pytest.MonkeyPatch.context  # type: ignore[method-assign,assignment]
     serving = asyncio.create_task(server.serve())
     while not server.started:
         await asyncio.sleep(0.01)
+    try:
+        yield port
+    finally:
+        server.should_exit = True
+        await serving
+
+
+@asynccontextmanager
+async def connect(app: ASGIApp) -> AsyncIterator[Connection]:
+    """A connection to a server that runs the application."""
+    async with served(app) as port, connection_to(port) as connection:
+        yield connection
+
+
+@asynccontextmanager
+async def connection_to(port: int) -> AsyncIterator[Connection]:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
         async with asyncio.timeout(5):
@@ -58,8 +76,6 @@ async def connect(app: ASGIApp) -> AsyncIterator[Connection]:
         writer.close()
         with suppress(ConnectionError):
             await writer.wait_closed()
-        server.should_exit = True
-        await serving
 
 
 @pytest.fixture
@@ -350,3 +366,87 @@ async def test_client_that_does_not_read_is_cut_off(monkeypatch: pytest.MonkeyPa
         writer.transport.pause_reading()  # type: ignore[attr-defined]
         writer.write(b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n")
         await ended.wait()
+
+
+WHOLE = LENGTH % b""
+UPLOAD = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nbegun"
+
+
+@pytest.mark.parametrize("crowd", [b"", b"GET / HTTP/1.1\r\nX-Slow: ", UPLOAD], ids=["idle", "heads", "uploads"])
+async def test_silent_connections_give_way_where_there_are_too_many(
+    crowd: bytes, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(protocol, "SILENT_S", 0.05)
+    monkeypatch.setattr(cut_off, "FIRST_S", 0.05)
+    async with AsyncExitStack() as stack:
+        port = await stack.enter_async_context(served(tell, cut_off=CutOff(), most_connections=5))
+        reader, writer = await stack.enter_async_context(connection_to(port))
+        for _ in range(6):
+            silent = await stack.enter_async_context(connection_to(port))
+            silent[1].write(crowd)
+        await asyncio.sleep(0.1)
+        for _ in range(4):  # each needs one more
+            newest = await stack.enter_async_context(connection_to(port))
+            newest[1].write(WHOLE)
+            assert await answer(newest[0]) == b"POST /a?b=c n film"
+        await asyncio.sleep(0.1)
+    del reader, writer
+    assert "more connections than the limit of open files allows" in caplog.text
+
+
+async def test_connection_that_has_been_used_outlives_those_that_never_were(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "SILENT_S", 0.05)
+    async with AsyncExitStack() as stack:
+        port = await stack.enter_async_context(served(tell, most_connections=5))
+        reader, writer = await stack.enter_async_context(connection_to(port))
+        writer.write(WHOLE)
+        await answer(reader)
+        for _ in range(8):
+            await stack.enter_async_context(connection_to(port))
+            await asyncio.sleep(0.06)
+        writer.write(WHOLE)
+        assert await answer(reader) == b"POST /a?b=c n film"
+
+
+async def test_burst_of_connections_without_a_word_shuts_out_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "SILENT_S", 60)
+    async with AsyncExitStack() as stack:
+        port = await stack.enter_async_context(served(tell, most_connections=20))
+        for _ in range(40):
+            await stack.enter_async_context(connection_to(port))
+        reader, writer = await stack.enter_async_context(connection_to(port))
+        writer.write(WHOLE)
+        assert await answer(reader) == b"POST /a?b=c n film"
+
+
+async def test_where_all_are_busy_the_newcomer_goes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "SILENT_S", 60)
+    async with AsyncExitStack() as stack:
+        port = await stack.enter_async_context(served(tell, most_connections=1))
+        first = await stack.enter_async_context(connection_to(port))
+        first[1].write(WHOLE[:-1])
+        await asyncio.sleep(0.05)
+        second = await stack.enter_async_context(connection_to(port))
+        assert await second[0].read() == b""
+        first[1].write(WHOLE[-1:])
+        assert await answer(first[0]) == b"POST /a?b=c n film"
+
+
+async def test_cut_off_connections_are_logged_together_and_rarely(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(protocol, "HEAD_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(cut_off, "FIRST_S", 0.2)
+    async with AsyncExitStack() as stack:
+        port = await stack.enter_async_context(served(tell, cut_off=CutOff()))
+        for _ in range(3):
+            await stack.enter_async_context(connection_to(port))
+        slow = await stack.enter_async_context(connection_to(port))
+        slow[1].write(b"GET / HTTP/1.1\r\n")
+        nonsense = await stack.enter_async_context(connection_to(port))
+        nonsense[1].write(b"nonsense\r\n\r\n")
+        await asyncio.sleep(0.4)
+        await stack.enter_async_context(connection_to(port))
+        await asyncio.sleep(0.4)
+    lines = [record.getMessage() for record in caplog.records if record.name == cut_off.__name__]
+    assert lines == ["connections cut off: 3 (no request in time), 1 (bad_request), 1 (header_timeout)"]

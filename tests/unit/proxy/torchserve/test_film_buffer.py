@@ -2,7 +2,7 @@ import asyncio
 import mmap
 import os
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -13,7 +13,7 @@ from handler.parameters import FilmRequest
 from handler.shared_films import SharedFilms
 from proxy.errors import SettingsError, UnavailableError
 from proxy.torchserve import film_buffer
-from proxy.torchserve.film_buffer import FilmBuffer, HeldFilm
+from proxy.torchserve.film_buffer import SMALLEST_HELD_BYTES, FilmBuffer, HeldFilm
 
 PAGE = mmap.PAGESIZE
 HELD = 200_000
@@ -71,9 +71,51 @@ def test_film_to_come_is_held_by_what_has_arrived(films: FilmBuffer) -> None:
             film.append(b"x" * 60_000)
 
 
-def test_small_film_counts_as_a_read_buffer(films: FilmBuffer) -> None:
-    with films.place(1), films.place(1), films.place(1), pytest.raises(UnavailableError), films.place(1):
-        pass
+def test_film_of_which_nothing_has_arrived_counts_too(films: FilmBuffer) -> None:
+    with ExitStack() as stack, pytest.raises(UnavailableError, match="too many"):  # noqa: PT012
+        for _ in range(HELD // SMALLEST_HELD_BYTES + 1):
+            stack.enter_context(films.place(1))
+
+
+@pytest.mark.parametrize("announced", [20_000_000, 20_065_536])
+def test_thousands_that_announce_much_and_send_nothing_take_no_place_of_others(announced: int) -> None:
+    films = FilmBuffer(256_000_000)
+    with ExitStack() as stack:
+        for _ in range(5_000):
+            stack.enter_context(films.place(announced))
+        with films.place(announced) as film:
+            film.append(b"x" * announced)
+    films.close()
+
+
+def test_film_that_outgrows_its_place_stays_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(film_buffer, "FIRST_PLACE_BYTES", PAGE)
+    films = FilmBuffer(10_000_000)
+    content = os.urandom(1_000_000)
+    with films.place(len(content)) as film, films.place(PAGE) as neighbour:
+        neighbour.append(b"n" * PAGE)
+        for start in range(0, len(content), 999):
+            film.append(content[start : start + 999])
+        assert bytes(film) == content
+        assert bytes(neighbour) == b"n" * PAGE
+        with pytest.raises(ValueError, match="place for so many"):
+            film.append(b"x")
+    with films.place(PAGE) as again:
+        assert again.start == 0
+    films.close()
+
+
+def test_shared_film_stays_until_it_is_dropped(films: FilmBuffer) -> None:
+    with films.place(10) as film:
+        film.append(b"a film")
+        films.share(film)
+    assert films.held_bytes == 0
+    with films.place(10) as other:
+        other.append(b"another")
+        assert bytes(film) == b"a film"
+    films.drop(film)
+    with films.place(10) as other:
+        assert other.start == film.start
 
 
 def test_film_without_a_gap_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
