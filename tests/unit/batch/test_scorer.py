@@ -10,6 +10,7 @@ from batch.model import ARCHIVE, Model
 from batch.place import File, as_text
 from batch.row import Row
 from batch.scorer import Scorer
+from handler.contract import ModelContract
 from handler.engine import Engine
 from handler.imaging import decode
 from handler.screening import probabilities
@@ -34,7 +35,7 @@ def test_row_is_what_handler_says_of_the_film(store: Path, tmp_path: Path) -> No
     content = film(200)
     row = row_of(store, tmp_path / "film", content)
     logits = Engine(store / "pneumonia.onnx").logits(decode(content).pixels[None])
-    (p_pneumonia,) = probabilities(logits, Model.load(store, None).contract.calibration)
+    (p_pneumonia,) = probabilities(logits, ModelContract.load(store / "contract.json").calibration)
     assert row.urgency == pytest.approx(p_pneumonia)
     assert row.p_pneumonia == np.round(p_pneumonia, 4)
     assert (row.status, row.operating_point, row.threshold, row.model_version) == (200, "rule_out", 0.2, "0.0.0-test")
