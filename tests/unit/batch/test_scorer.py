@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from batch.errors import InputError
-from batch.model import ARCHIVE, Model
+from batch.model import ARCHIVE, FILES, Model
 from batch.place import File, as_text
 from batch.row import Row
 from batch.scorer import Scorer
@@ -61,7 +61,7 @@ def test_what_is_no_film_gets_a_row_that_says_so(store: Path, tmp_path: Path, co
 
 def test_model_is_read_from_an_archive_too(store: Path, tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / ARCHIVE, "w") as archive:
-        for name in ("pneumonia.onnx", "contract.json"):
+        for name in FILES:
             archive.write(store / name, name)
     assert Model.load(tmp_path, None) == Model.load(store, None) == Model.load(tmp_path / ARCHIVE, None)
 
@@ -69,7 +69,8 @@ def test_model_is_read_from_an_archive_too(store: Path, tmp_path: Path) -> None:
 def test_what_is_no_model_is_refused(store: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="neither"):
         Model.load(tmp_path, None)
-    (tmp_path / "contract.json").write_bytes((store / "contract.json").read_bytes())
+    for name in FILES:
+        (tmp_path / name).write_bytes((store / name).read_bytes())
     (tmp_path / "pneumonia.onnx").write_bytes(b"another")
     with pytest.raises(InputError, match="not the model"):
         Model.load(tmp_path, None)
