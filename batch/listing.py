@@ -69,15 +69,15 @@ def list_films(worklist: str, *, spare: Callable[[str], bool]) -> Iterator[Entry
 def _entries(worklist: str, spare: Callable[[str], bool]) -> Iterator[Entry]:
     if SCHEME in worklist:
         return _addresses(worklist)
-    path = Path(worklist)
+    path = os.path.abspath(worklist)  # noqa: PTH100  (places are read in other processes, perhaps of other folders)
     try:
-        if path.is_dir():
-            return _folder(worklist, spare)
-        with path.open("rb") as file:
+        if Path(path).is_dir():
+            return _folder(path, spare)
+        with Path(path).open("rb") as file:
             is_zip = zipfile.is_zipfile(file)
     except (OSError, ValueError) as exc:
         raise InputError(f"{worklist}: {getattr(exc, 'strerror', None) or exc}") from exc
-    return _archive(worklist) if is_zip else _manifest(worklist)
+    return _archive(path) if is_zip else _manifest(path)
 
 
 def _folder(folder: str, spare: Callable[[str], bool]) -> Iterator[Entry]:
