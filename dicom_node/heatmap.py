@@ -19,7 +19,8 @@ MAX_SIDE_PX = 2048
 TEXT_SIZE = 0.035
 """Of the text, in shorter sides of the picture; no less than MIN_TEXT_PX."""
 MIN_TEXT_PX = 12
-REFERENCED = (
+TRUE_OF_BOTH = (
+    "BodyPartExamined",
     "BurnedInAnnotation",
     "LossyImageCompression",
     "LossyImageCompressionRatio",
@@ -61,9 +62,11 @@ def make_heatmap(source: Dataset, screening: Screening, png: bytes) -> Dataset:
     )
     image.copy_patient_and_study_information(source)
     image.PatientOrientation = source.get("PatientOrientation", "")  # the film's own: it may be empty
-    for keyword in REFERENCED:
+    for keyword in TRUE_OF_BOTH:
         if keyword in source:
             image[keyword] = source[keyword]
+    if not image.get("BodyPartExamined"):
+        image.Laterality = ""  # unknown; of a chest, which is no paired part, it must be absent
     image.DerivationDescription = "Class activation map of a screening model over the film. Not for diagnosis."
     reference = Dataset()
     reference.ReferencedSOPClassUID = source.SOPClassUID

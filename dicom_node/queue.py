@@ -17,7 +17,7 @@ from dicom_node.records import Entry
 from dicom_node.settings import queue_folder
 from dicom_node.storage import DATABASE, Queue
 
-COLUMNS = ("film", "state", "result", "since", "tries", "from", "SOP Instance UID", "to", "reason")
+COLUMNS = ("film", "state", "result", "since", "failures", "from", "SOP Instance UID", "to", "reason")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -23,7 +23,7 @@ def need(*commands: str) -> None:
     """Skip a test where a command of another package is not installed."""
     for command in commands:
         if shutil.which(command, path=f"{os.environ['PATH']}:/usr/sbin") is None:
-            pytest.skip(f"{command} is not installed: apt-get install dcmtk orthanc")
+            pytest.skip(f"{command} is not installed: apt-get install dcmtk dicom3tools orthanc")
 
 
 class NodeProcess:

@@ -217,6 +217,16 @@ def test_dcmtk_reads_both_results(node: NodeProcess, pacs: FakePacs, tmp_path: P
     assert "SecondaryCaptureImageStorage" in heatmap.stdout
 
 
+def test_dicom3tools_find_no_error_in_the_results(node: NodeProcess, pacs: FakePacs, tmp_path: Path) -> None:
+    need("dciodvfy")
+    assert store(node.port, make_film()) == 0x0000
+    wait_until(lambda: len(pacs.received) == 2, "both results")
+    for data_set in pacs.received:
+        data_set.save_as(tmp_path / "result.dcm", enforce_file_format=True)
+        found = tool("dciodvfy", tmp_path / "result.dcm")
+        assert not re.search(r"^Error", found.stderr + found.stdout, re.MULTILINE), found.stderr
+
+
 # --- Orthanc
 
 
