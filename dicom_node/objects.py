@@ -104,4 +104,7 @@ def _is_after_meta(tag: BaseTag, vr: str | None, length: int) -> bool:  # noqa: 
 
 
 def _text(data_set: Dataset, keyword: str) -> str:
-    return str(data_set.get(keyword) or "").strip(" \0")
+    try:
+        return str(data_set.get(keyword) or "").strip(" \0")
+    except Exception:  # whatever broken bytes make the parser stumble over, now that the value is wanted
+        return ""

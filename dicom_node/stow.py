@@ -16,8 +16,8 @@ from typing import Any
 from aiohttp import BodyPartReader, MultipartReader, web
 from aiohttp.http import HttpProcessingError
 
-from dicom_node.errors import RefusedObjectError
-from dicom_node.objects import CANNOT_UNDERSTAND, CLASS_MISMATCH, ObjectFacts, check_object
+from dicom_node.errors import RefusedObjectError, where
+from dicom_node.objects import CANNOT_UNDERSTAND, CLASS_MISMATCH, PROCESSING_FAILURE, ObjectFacts, check_object
 from dicom_node.scp import Take
 from dicom_node.settings import Settings
 
@@ -124,14 +124,24 @@ class Stow:
     ) -> None:
         try:
             file = await self._read_part(part)
-            facts = await asyncio.to_thread(check_object, file)
-            _require_study(facts, study)
-            await asyncio.to_thread(self._take, file, facts, sender)
+            facts = await asyncio.to_thread(self._put_in_queue, file, study=study, sender=sender)
         except RefusedObjectError as exc:
             logger.warning("an object of %s is refused with 0x%04X: %s", sender, exc.status, exc)
             stored.refuse(exc)
         else:
             stored.referenced.append(_reference(*facts.instance) | NOT_RETRIEVABLE)
+
+    def _put_in_queue(self, file: bytes, *, study: str | None, sender: str) -> ObjectFacts:
+        try:
+            facts = check_object(file)
+            _require_study(facts, study)
+            self._take(file, facts, sender)
+        except RefusedObjectError:
+            raise
+        except Exception as exc:  # a fault of ours: the sender keeps its film
+            logger.error("an object of %s failed: %s", sender, where(exc))  # noqa: TRY400
+            raise RefusedObjectError(PROCESSING_FAILURE, "the node failed") from exc
+        return facts
 
     async def _read_part(self, part: MultipartReader | BodyPartReader) -> bytes:
         """Return the file of a part; one that is too large is read to its end, and not kept."""

@@ -120,6 +120,22 @@ async def test_instance_that_cannot_be_kept_is_not_told_as_stored(node: tuple[Cl
     assert (status, stored(answer), failed(answer)) == (409, [], [("1.2.3.4", 0xA700)])
 
 
+async def test_fault_of_the_node_is_of_its_instance_alone(
+    node: tuple[Client, Taken], caplog: pytest.LogCaptureFixture
+) -> None:
+    client, taken = node
+
+    def fail_once() -> None:
+        taken.act = lambda: None
+        raise ValueError("Doe^Jane")
+
+    taken.act = fail_once
+    status, answer = await post(client, parts(FILM, OTHER))
+    assert (status, stored(answer), other(answer)) == (202, ["1.2.3.5"], [0x0110])
+    assert "ValueError in" in caplog.text
+    assert "Doe" not in caplog.text
+
+
 async def test_instance_over_the_limit_is_refused_and_the_next_taken(tmp_path: Path) -> None:
     async with listening(tmp_path, max_object_bytes=len(FILM)) as (client, taken):
         status, answer = await post(client, parts(make_film("1.2.3.7", side_px=400), FILM))

@@ -71,6 +71,18 @@ def test_cut_header_is_refused() -> None:
             check_object(film[:length])
 
 
+def test_broken_bytes_of_any_kind_are_refused_or_taken() -> None:
+    film = make_film()
+    identity = film.index(b"\x08\0\x16\0UI")  # the SOP class: tag, VR, length and value
+    for place in range(identity, identity + 60):
+        for byte in (0x00, 0x55, 0xFF):
+            broken = film[:place] + bytes([byte]) + film[place + 1 :]
+            try:
+                check_object(broken)
+            except RefusedObjectError as refused:
+                assert refused.status in {CANNOT_UNDERSTAND, CLASS_MISMATCH, CLASS_NOT_SUPPORTED}  # noqa: PT017
+
+
 def test_digest_is_of_the_data_set_not_of_the_way_it_came() -> None:
     film = make_film()
     other_way = film.replace(b"PYDICOM", b"STORESC")
