@@ -40,6 +40,7 @@ OUT ?=
 RECIPE ?= champion
 RUN ?= runs/$(RECIPE)
 WORKERS ?=
+ENGINE ?=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -113,6 +114,14 @@ token: $(VENV)/.serve ## Print the running service's token for TorchServe's infe
 .PHONY: dicom-node
 dicom-node: $(VENV)/.dicom-node ## Take films by DICOM and send results back, through the running service (docs/use/pacs.md)
 	@exec $(BIN)/python -m dicom_node
+
+# --- worklists
+
+.PHONY: worklist
+worklist: $(VENV)/.worklist$(addprefix -,$(filter ray,$(ENGINE))) ## Screen a folder, CSV or ZIP of films: make worklist IN=DIR OUT=results.csv (ENGINE=ray, SERVER=URL, POINT=NAME)
+	@$(BIN)/python -m batch $(call required,IN) --out $(call required,OUT) $(if $(POINT),--operating-point $(POINT)) \
+	  $(if $(SERVER),--server $(SERVER),--model-store $(MODEL_STORE)) $(if $(ENGINE),--engine $(ENGINE)) \
+	  $(if $(WORKERS),--workers $(WORKERS))
 
 # --- training
 
@@ -229,6 +238,12 @@ bench-checkouts: $(VENV)/.bench $(WRK) ## Measure two checkouts in turn: make be
 	@$(BIN)/python -m bench.checkouts $(call required,BEFORE) $(call required,AFTER) \
 	  $(if $(FILMS),--films $(FILMS)) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(JSON),--json $(JSON))
 
+.PHONY: bench-worklist
+bench-worklist: $(VENV)/.bench $(VENV)/.worklist ## Measure worklists against the bare loop, and their memory: make bench-worklist OUT=DIR (FILMS=DIR)
+	@mkdir -p $(or $(OUT),out/worklist)
+	@$(BIN)/python -m bench.worklist $(if $(FILMS),--films $(FILMS)) --json $(or $(OUT),out/worklist)/speed.json
+	@$(BIN)/python -m bench.worklist_memory --json $(or $(OUT),out/worklist)/memory.json
+
 .PHONY: chaos
 chaos: $(VENV)/.bench $(WRK) $(MAR) ## Break the running service in many ways: make chaos OUT=DIR (SECONDS=N, ONLY="NAME ...", HAPROXY=1)
 	@$(BIN)/python -m bench.chaos $(if $(FILMS),--films $(FILMS)) --out $(or $(OUT),out/chaos) \
@@ -298,6 +313,14 @@ $(VENV)/.torch: requirements/serve.txt | $(BIN)/python
 
 $(VENV)/.serve: requirements/serve.txt requirements/handler.txt requirements/constraints.txt | $(VENV)/.torch
 	$(PIP_INSTALL) -r requirements/serve.txt
+	@touch $@
+
+$(VENV)/.worklist: requirements/worklist.txt $(VENV)/.serve
+	$(PIP_INSTALL) -r requirements/worklist.txt
+	@touch $@
+
+$(VENV)/.worklist-ray: requirements/worklist-ray.txt $(VENV)/.worklist
+	$(PIP_INSTALL) -r requirements/worklist-ray.txt
 	@touch $@
 
 $(VENV)/.gpu: requirements/gpu.txt $(VENV)/.serve

@@ -12,6 +12,7 @@ ProxyError
     ├── FormError          422 the form holds no film
     ├── ParameterError     422 the query asks for something that there is not
     ├── TooLargeError      413 over the size limit
+    ├── BatchLimitError    413 too many films in a request, or too many bytes
     ├── EncodingError      415 the body is compressed
     ├── SlowUploadError    408 the body took too long to arrive
     ├── UnauthorisedError  401 no key that is known
@@ -25,6 +26,7 @@ ProxyError
 
 import json
 from http import HTTPStatus
+from typing import Self
 
 
 class ProxyError(Exception):
@@ -106,6 +108,18 @@ class TooLargeError(RequestError):
 
     def __init__(self, max_film_bytes: int) -> None:
         super().__init__(f"the film is over the limit of {max_film_bytes} bytes")
+
+
+class BatchLimitError(RequestError):
+    """A request has more films, or more bytes, than one may have."""
+
+    status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+    code = "batch_too_large"
+
+    @classmethod
+    def of_bytes(cls, max_bytes: int) -> Self:
+        """Return the error of a request with more than so many bytes."""
+        return cls(f"the request is over the limit of {max_bytes} bytes: send its films in several")
 
 
 class EncodingError(RequestError):

@@ -70,6 +70,9 @@ class Settings(BaseModel):
     grpc_management_port: Port = 7071
     max_film_bytes: int = Field(20_000_000, ge=1, le=1_000_000_000)
     """The one size limit: the proxy's own, and TorchServe's `max_request_size` is derived from it."""
+    max_batch_films: int = Field(32, ge=1, le=1000)
+    max_batch_bytes: int = Field(200_000_000, ge=1, le=1_000_000_000)
+    """Of a request to /predict/batch, its form included."""
     max_held_bytes: int = Field(256_000_000, ge=1, le=1 << 40)
     """Bound on the films held in memory at once, by what has arrived of each, whether waiting or being screened."""
     queue_limit: int = Field(64, ge=1, le=100_000)

@@ -23,8 +23,8 @@ from proxy.errors import DeployError, ProxyError, StartError
 from proxy.files import file_version
 from proxy.machine import require_disk
 from proxy.settings import MODEL_NAME, Settings
-from proxy.torchserve.client import TorchServeClient
-from proxy.torchserve.film_buffer import FilmBuffer
+from proxy.torchserve.client import Reply, TorchServeClient
+from proxy.torchserve.film_buffer import FilmBuffer, HeldFilm
 from proxy.torchserve.process import free_ports
 from proxy.torchserve.run_dir import CURRENT, RunDir
 from proxy.torchserve.transport import transport_for
@@ -139,6 +139,12 @@ class Releases:
         if candidate is None or random.random() >= self.share:  # noqa: S311
             return self.current
         return candidate if candidate.readiness.ready and not candidate.keeper.done() else self.current
+
+    def screened(self, release: Release, film: HeldFilm, reply: Reply) -> None:
+        """Note that a release gave a film's result: predictions succeed, and a shadow may have the film as well."""
+        release.readiness.screened()
+        if self.shadow is not None and release is self.current:
+            self.shadow.offer(film, reply)
 
     async def begin(self, archive: Archive) -> Release:
         """Start the first release, without waiting for it."""

@@ -3,6 +3,8 @@
 import ipaddress
 import math
 import time
+from functools import partial
+from typing import NoReturn
 
 from limits import RateLimitItem
 from limits.aio.storage import MemoryStorage
@@ -12,10 +14,15 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from proxy.errors import RateLimitError, RequestError, UnauthorisedError
 from proxy.http import page
 from proxy.http.answer import send_error
+from proxy.http.predict import FILM_PATHS
 from proxy.keys import Keys
 
 OPEN = frozenset({"/health", "/health/live", "/health/ready", *page.FILES})
 """Paths that need no key: those who watch the service have none, and the page asks for one."""
+
+BATCH = ("POST", "/predict/batch")
+SPEND = "proxy.spend"
+"""Of the scope of a request with several films: counts one of them; awaitable, raises a RateLimitError."""
 
 BEARER = b"bearer "
 
@@ -42,7 +49,12 @@ class Access:
         """Run the application, or refuse."""
         if scope["type"] == "http" and scope["path"] not in OPEN:
             try:
-                await self._spend(self._client(scope), scope)
+                client = self._client(scope)
+                if scope["method"] == "POST" and scope["path"] in FILM_PATHS:
+                    await self._spend(client)
+                elif (scope["method"], scope["path"]) == BATCH:
+                    await self._require_some(client)
+                    scope = {**scope, SPEND: partial(self._spend, client)}
             except RequestError as exc:
                 await send_error(send, exc)
                 return
@@ -61,9 +73,16 @@ class Access:
             raise UnauthorisedError
         return owner
 
-    async def _spend(self, client: str, scope: Scope) -> None:
-        if self._rate_limit is None or (scope["method"], scope["path"]) != ("POST", "/predict"):
-            return
-        if not await self._limiter.hit(self._rate_limit, client):
-            reset_at = (await self._limiter.get_window_stats(self._rate_limit, client)).reset_time
-            raise RateLimitError(str(self._rate_limit), retry_after_s=max(1, math.ceil(reset_at - time.time())))
+    async def _spend(self, client: str) -> None:
+        """Count a film."""
+        if self._rate_limit is not None and not await self._limiter.hit(self._rate_limit, client):
+            await self._refuse(self._rate_limit, client)
+
+    async def _require_some(self, client: str) -> None:
+        """Refuse films, before they are read, of which none would be screened."""
+        if self._rate_limit is not None and not await self._limiter.test(self._rate_limit, client):
+            await self._refuse(self._rate_limit, client)
+
+    async def _refuse(self, rate_limit: RateLimitItem, client: str) -> NoReturn:
+        reset_at = (await self._limiter.get_window_stats(rate_limit, client)).reset_time
+        raise RateLimitError(str(rate_limit), retry_after_s=max(1, math.ceil(reset_at - time.time())))

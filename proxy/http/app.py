@@ -13,6 +13,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from proxy.availability.release import Releases
 from proxy.errors import ParameterError, RequestError, StoppingError, error_body
 from proxy.http.access import Access
+from proxy.http.batch import PATH as BATCH_PATH
+from proxy.http.batch import Batch
 from proxy.http.form import DICOM_TYPE
 from proxy.http.metrics import Metrics, Observe
 from proxy.http.model import describe
@@ -20,6 +22,8 @@ from proxy.http.page import Page
 from proxy.http.predict import FILM_PATHS, Predict
 from proxy.http.request_id import RequestId
 from proxy.http.schemas import (
+    BatchForm,
+    BatchResults,
     DetailedPrediction,
     Error,
     ExplainedPrediction,
@@ -78,13 +82,15 @@ def create_app(settings: Settings, *, releases: Releases, buffer: FilmBuffer) ->
     """
     metrics = Metrics(releases, buffer)
     predict = Predict(settings, releases=releases, buffer=buffer)
+    batch = Batch(settings, releases=releases, buffer=buffer, metrics=metrics)
+    past: dict[str, ASGIApp] = {**dict.fromkeys(FILM_PATHS, predict), BATCH_PATH: batch}
     others = Page(_framework(releases, metrics))
 
     async def route(scope: Scope, receive: Receive, send: Send) -> None:
         if releases.stopping:
             send = _closing(send)
-        films = scope["type"] == "http" and scope["path"] in FILM_PATHS and scope["method"] == "POST"
-        await (predict if films else others)(scope, receive, send)
+        posted = scope["type"] == "http" and scope["method"] == "POST"
+        await (past.get(scope["path"], others) if posted else others)(scope, receive, send)
 
     app: ASGIApp = route
     if settings.keys_file is not None or settings.rate_limit is not None:
@@ -106,30 +112,7 @@ def _framework(releases: Releases, metrics: Metrics) -> FastAPI:
         title="Pneumonia screening", description=DESCRIPTION, version="1.0.0", redirect_slashes=False
     )
 
-    @app.post(
-        "/predict",
-        responses=_errors(PREDICT_ERRORS),
-        response_model=DetailedPrediction,
-        openapi_extra=FILM_BODY,
-    )
-    def _predict(operating_point: OperatingPointName = None, *, detail: bool = False) -> None:
-        """Screen one film, sent as multipart/form-data in the field `file`, or as a body of type application/dicom.
-
-        With `detail=true` the answer has what stands behind the result: facts of the film, whether the result is
-        uncertain, and a receipt by which it can be computed again.
-        """
-
-    @app.post(
-        "/explain",
-        responses={**_errors(PREDICT_ERRORS), HTTPStatus.OK: {"content": {"image/png": {}}}},
-        response_model=ExplainedPrediction,
-        openapi_extra=FILM_BODY,
-    )
-    def _explain(operating_point: OperatingPointName = None, opacity: Opacity = 0.5) -> None:
-        """Screen one film, and show where the model found what it says: its class-activation map.
-
-        As JSON, or with `Accept: image/png` as a picture of the film with the map over it.
-        """
+    _document_films(app)
 
     @app.get("/health/live")
     def live() -> Health:
@@ -174,6 +157,54 @@ def _framework(releases: Releases, metrics: Metrics) -> FastAPI:
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(Exception, _fault)
     return app
+
+
+def _document_films(app: FastAPI) -> None:
+    """Add the endpoints for films, which are never run: films go past the framework."""
+
+    @app.post(
+        "/predict",
+        responses=_errors(PREDICT_ERRORS),
+        response_model=DetailedPrediction,
+        openapi_extra=FILM_BODY,
+    )
+    def _predict(operating_point: OperatingPointName = None, *, detail: bool = False) -> None:
+        """Screen one film, sent as multipart/form-data in the field `file`, or as a body of type application/dicom.
+
+        With `detail=true` the answer has what stands behind the result: facts of the film, whether the result is
+        uncertain, and a receipt by which it can be computed again.
+        """
+
+    @app.post(
+        "/explain",
+        responses={**_errors(PREDICT_ERRORS), HTTPStatus.OK: {"content": {"image/png": {}}}},
+        response_model=ExplainedPrediction,
+        openapi_extra=FILM_BODY,
+    )
+    def _explain(operating_point: OperatingPointName = None, opacity: Opacity = 0.5) -> None:
+        """Screen one film, and show where the model found what it says: its class-activation map.
+
+        As JSON, or with `Accept: image/png` as a picture of the film with the map over it.
+        """
+
+    @app.post(
+        BATCH_PATH,
+        responses={**_errors(PREDICT_ERRORS), HTTPStatus.OK: {"description": "Each film with its own status."}},
+        response_model=BatchResults,
+        openapi_extra={
+            "requestBody": {
+                "required": True,
+                "content": {"multipart/form-data": {"schema": BatchForm.model_json_schema()}},
+            }
+        },
+    )
+    def _batch(operating_point: OperatingPointName = None, *, detail: bool = False) -> None:
+        """Screen several films, each sent in a field `file`: 32 of them and 200 MB at most, unless set otherwise.
+
+        The answer is 200 where the form could be read, and has a status for each film, as `POST /predict` would give
+        it, in the order of the form. What is wrong with one film is not the others' matter: a status of 429 or 503 says
+        that this one is to be sent again later. `X-Model-Version` names the model.
+        """
 
 
 def _closing(send: Send) -> Send:

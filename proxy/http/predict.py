@@ -2,17 +2,16 @@
 
 import asyncio
 import json
-import logging
-from collections.abc import AsyncIterator, Coroutine, Mapping
+from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Any
 
 from starlette.types import Receive, Scope, Send
 
 from proxy.availability.archive import Archive
 from proxy.availability.release import Releases
-from proxy.errors import RequestError, SlowUploadError, StoppingError, UpstreamError
-from proxy.http.answer import JSON, send_error, send_whole
+from proxy.errors import SlowUploadError
+from proxy.http.answer import JSON, send_whole
+from proxy.http.exchange import body_pieces, errors_answered, while_connected
 from proxy.http.form import declared_size, read_film
 from proxy.http.parameters import content_type, explanation_answer, film_parameters
 from proxy.http.request_id import current_request_id
@@ -20,14 +19,8 @@ from proxy.settings import Settings
 from proxy.torchserve.client import Reply
 from proxy.torchserve.film_buffer import FilmBuffer, HeldFilm
 
-logger = logging.getLogger(__name__)
-
 VERSION_HEADER = "X-Model-Version"
 """On each result: the version of the model that gave it."""
-
-
-class _ClientLeftError(Exception):
-    """The client has hung up: nobody reads a reply."""
 
 
 PREDICT, EXPLAIN = "/predict", "/explain"
@@ -44,24 +37,13 @@ class Predict:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        try:
+        screened = None
+        async with errors_answered(send):
             headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
             answer = explanation_answer(headers) if scope["path"] == EXPLAIN else "result"
-            reply, archive = await self._screen(headers, film_parameters(scope["query_string"], answer), receive)
-        except RequestError as exc:
-            if isinstance(exc, UpstreamError):
-                logger.error("%s", exc.message)  # noqa: TRY400  (where it was raised says nothing more)
-            await send_error(send, exc)
-        except _ClientLeftError:
-            await send_whole(send, HTTPStatus.BAD_REQUEST, b"")
-        except asyncio.CancelledError:
-            # The time of those in flight is over.
-            await send_error(send, StoppingError())
-        except Exception:
-            # A fault of ours: the traceback goes to the log, not to the client.
-            logger.exception("a film could not be answered")
-            await send_error(send, RequestError("the service failed"))
-        else:
+            screened = await self._screen(headers, film_parameters(scope["query_string"], answer), receive)
+        if screened is not None:
+            reply, archive = screened
             kind = content_type(reply.status, answer)
             detailed = kind == JSON and b"detail=true" in scope["query_string"]
             body = with_origin(reply.body, archive) if detailed else reply.body
@@ -76,18 +58,16 @@ class Predict:
             film.parameters = parameters
             await self._read(headers, receive, film)
             release = self._releases.choose()  # now, not before the film came: a release may end meanwhile
-            reply = await _while_connected(release.admission.screen(film), receive)
+            reply = await while_connected(release.admission.screen(film), receive)
             if reply.status == HTTPStatus.OK:
-                release.readiness.screened()
-                if self._releases.shadow is not None and release is self._releases.current:
-                    self._releases.shadow.offer(film, reply)
+                self._releases.screened(release, film, reply)
         return reply, release.archive
 
     async def _read(self, headers: Mapping[str, str], receive: Receive, film: HeldFilm) -> None:
         timeout_s = self._settings.upload_timeout_s
         try:
             async with asyncio.timeout(timeout_s):
-                await read_film(headers, _body(receive), film, self._settings.max_film_bytes)
+                await read_film(headers, body_pieces(receive), film, self._settings.max_film_bytes)
         except TimeoutError as exc:
             raise SlowUploadError(f"the film did not arrive within {timeout_s:g} s") from exc
 
@@ -98,28 +78,3 @@ def with_origin(body: bytes, archive: Archive) -> bytes:
     if "detail" in answer:
         answer["detail"]["receipt"] |= {"archive_sha256": archive.sha256, "request_id": current_request_id()}
     return json.dumps(answer).encode()
-
-
-async def _while_connected(work: Coroutine[Any, Any, Reply], receive: Receive) -> Reply:
-    """Wait for a reply as long as the client does; a film that nobody waits for is not screened."""
-    screening = asyncio.create_task(work)
-    leaving = asyncio.ensure_future(receive())  # after the body, there is nothing to receive but the disconnection
-    try:
-        await asyncio.wait({screening, leaving}, return_when=asyncio.FIRST_COMPLETED)
-        if not screening.done():
-            raise _ClientLeftError
-        return screening.result()
-    finally:
-        screening.cancel()
-        leaving.cancel()
-
-
-async def _body(receive: Receive) -> AsyncIterator[bytes]:
-    """The pieces of a request's body."""
-    more = True
-    while more:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise _ClientLeftError
-        yield message.get("body", b"")
-        more = message.get("more_body", False)

@@ -6,7 +6,8 @@ They document and type the contract; a prediction's bytes are passed on from the
 from typing import Annotated, Any, Literal
 
 from fastapi import Query
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.config import JsonDict
 
 OperatingPointName = Annotated[
     str | None, Query(description="`rule_out` or `balanced`; without it, the one that is served.")
@@ -65,6 +66,44 @@ class Error(BaseModel):
     error: ErrorDetail
 
 
+class BatchedFilm(BaseModel):
+    """One film's result, or its error."""
+
+    file: str = Field(description="Name of the file, as the form has it; empty where it has none.")
+    status: int = Field(description="As `POST /predict` would answer.")
+    prediction: Literal["NORMAL", "PNEUMONIA"] | None = None
+    p_pneumonia: float | None = Field(default=None, ge=0, le=1)
+    note: str | None = None
+    detail: dict[str, Any] | None = Field(default=None, description="With `detail=true` only.")
+    error: ErrorDetail | None = Field(default=None, description="Where the status is not 200.")
+
+
+BATCH_EXAMPLE: JsonDict = {
+    "results": [
+        {
+            "file": "a.jpeg",
+            "status": 200,
+            "prediction": "PNEUMONIA",
+            "p_pneumonia": 0.9998,
+            "note": "High-recall screening model; not a medical device.",
+        },
+        {
+            "file": "b.png",
+            "status": 422,
+            "error": {"code": "damaged_film", "message": "the PNG is truncated"},
+        },
+    ]
+}
+
+
+class BatchResults(BaseModel):
+    """An answer to several films, in the order of the form; keys without a value are left out."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [BATCH_EXAMPLE]})
+
+    results: list[BatchedFilm]
+
+
 class Health(BaseModel):
     """Said only when a prediction would succeed."""
 
@@ -77,4 +116,13 @@ class FilmForm(BaseModel):
     file: bytes = Field(
         description="A chest X-ray as JPEG, PNG, JPEG 2000 or DICOM.",
         json_schema_extra={"format": "binary", "type": "string"},
+    )
+
+
+class BatchForm(BaseModel):
+    """The form that carries several films."""
+
+    file: list[bytes] = Field(
+        description="Chest X-rays as JPEG, PNG, JPEG 2000 or DICOM, each in a field of this name.",
+        json_schema_extra={"items": {"format": "binary", "type": "string"}},
     )

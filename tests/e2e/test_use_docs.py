@@ -10,7 +10,7 @@ import pytest
 from proxy.settings import ROOT
 from tests.e2e.service import Service, running
 
-PAGES = [ROOT / "docs" / "use" / f"{name}.md" for name in ("results", "heatmap")]
+PAGES = [ROOT / "docs" / "use" / f"{name}.md" for name in ("results", "heatmap", "worklist")]
 
 BLOCK = re.compile(r"```sh\n(.*?)```", re.DOTALL)
 
@@ -25,7 +25,8 @@ def service() -> Iterator[Service]:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder that has what the commands want of the repository."""
     folder = tmp_path_factory.mktemp("clone")
-    for name in ("reference", "model_store", "handler", "proxy", ".venv", "Makefile", "requirements", "config"):
+    packages = ("handler", "proxy", "batch")
+    for name in (*packages, "reference", "model_store", ".venv", "Makefile", "requirements", "config"):
         (folder / name).symlink_to(ROOT / name)
     return folder
 

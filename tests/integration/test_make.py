@@ -143,3 +143,26 @@ def test_shipped_recipe_is_reproduced_unless_another_is_named() -> None:
         "--recipe dropout --seeds 0 1"
         in make("--dry-run", "reproduce", "DATA=films", "RECIPE=dropout", "SEEDS=0 1").stdout
     )
+
+
+def planned(target: str, *arguments: str) -> str:
+    return " ".join(make("--dry-run", "--always-make", target, *arguments).stdout.replace("\\\n", "").split())
+
+
+def test_worklist_is_screened_as_asked_and_ray_installed_only_for_ray() -> None:
+    lone = planned("worklist", "IN=films", "OUT=r.csv")
+    assert "-m batch films --out r.csv --model-store model_store" in lone
+    assert "worklist-ray.txt" not in lone
+    by_ray = planned("worklist", "IN=films", "OUT=r.csv", "ENGINE=ray", "POINT=balanced")
+    assert "-r requirements/worklist-ray.txt" in by_ray
+    assert "--operating-point balanced --model-store model_store --engine ray" in by_ray
+    assert "-m batch films --out r.csv --server http://host" in planned(
+        "worklist", "IN=films", "OUT=r.csv", "SERVER=http://host"
+    )
+
+
+@pytest.mark.parametrize(("given", "missing"), [("IN=films", "OUT"), ("OUT=r.csv", "IN")])
+def test_missing_argument_of_a_worklist_is_named(given: str, missing: str) -> None:
+    refused = make("--dry-run", "worklist", given)
+    assert refused.returncode == 2
+    assert missing in refused.stderr
