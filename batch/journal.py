@@ -1,9 +1,9 @@
 """What has been screened, kept beside the results, so that a run that was killed goes on where it stopped.
 
 An SQLite database: a row is on disk, or it is not, wherever a kill falls, and rows are sorted on disk, so that memory
-does not grow with the worklist. A film is known by its entry's name, what changes with its content (size and time of a
-file; checksum and place of an archive's member), and what screens it: model and operating point. Nothing is read again
-to see whether it is the same, and a changed file or another model is screened anew.
+does not grow with the worklist. A film is known by its worklist and its name there, what changes with its content (size
+and time of a file; checksum and place of an archive's member), and what screens it: model and operating point. Nothing
+is read again to see whether it is the same, and a changed file or another model is screened anew.
 """
 
 import hashlib
@@ -46,7 +46,7 @@ class Journal:
 
     Args:
         path: Where it is, or will be.
-        screener: What screens: rows of another one are not taken.
+        screener: What screens, and what worklist: rows of another one are not taken.
 
     Raises:
         InputError: It cannot be opened, is of another version, or another run writes it.

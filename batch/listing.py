@@ -69,15 +69,15 @@ def list_films(worklist: str, *, spare: Callable[[str], bool]) -> Iterator[Entry
 def _entries(worklist: str, spare: Callable[[str], bool]) -> Iterator[Entry]:
     if SCHEME in worklist:
         return _addresses(worklist)
-    path = Path(worklist)
+    path = os.path.abspath(worklist)  # noqa: PTH100  (places are read in other processes, perhaps of other folders)
     try:
-        if path.is_dir():
-            return _folder(worklist, spare)
-        with path.open("rb") as file:
+        if Path(path).is_dir():
+            return _folder(path, spare)
+        with Path(path).open("rb") as file:
             is_zip = zipfile.is_zipfile(file)
     except (OSError, ValueError) as exc:
         raise InputError(f"{worklist}: {getattr(exc, 'strerror', None) or exc}") from exc
-    return _archive(worklist) if is_zip else _manifest(worklist)
+    return _archive(path) if is_zip else _manifest(path)
 
 
 def _folder(folder: str, spare: Callable[[str], bool]) -> Iterator[Entry]:
@@ -156,7 +156,7 @@ def _rows(readline: Callable[[int], str], path: str, resolve: Resolve) -> Iterat
         try:
             row = next(rows, None)
         except csv.Error as exc:
-            yield Entry(f"line {rows.line_num}", "", nowhere(NoFilm(f"the line is no CSV: {exc}")))
+            yield _no_path(rows.line_num, f"the line is no CSV: {exc}")
             continue
         if row is None:
             return
@@ -164,7 +164,11 @@ def _rows(readline: Callable[[int], str], path: str, resolve: Resolve) -> Iterat
         if name:
             yield Entry(readable(name), *resolve(name))
         elif row:  # an empty line is none
-            yield Entry(f"line {rows.line_num}", "", nowhere(NoFilm("the line names no path")))
+            yield _no_path(rows.line_num, "the line names no path")
+
+
+def _no_path(line: int, message: str) -> Entry:
+    return Entry(f"line {line}", message, nowhere(NoFilm(message)))
 
 
 def _lines(readline: Callable[[int], str]) -> Iterator[str]:

@@ -2,14 +2,13 @@
 
 import hashlib
 import logging
-import tempfile
 from collections.abc import Callable
 from http import HTTPStatus
-from pathlib import Path
 
-from batch.model import NETWORK, Model
+from batch.model import CONTRACT, NETWORK, Model
 from batch.place import from_text
 from batch.row import Row, readable
+from handler.contract import ModelContract
 from handler.engine import Engine
 from handler.errors import FailedFilm, FilmError
 from handler.imaging import decode
@@ -29,13 +28,11 @@ class Scorer:
     """
 
     def __init__(self, model: Model, max_film_bytes: int) -> None:
-        self._contract = model.contract
         self._point = model.point
         self._max_film_bytes = max_film_bytes
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder, NETWORK)
-            path.write_bytes(model.network)
-            self._engine = Engine(path)
+        with model.unpacked() as folder:
+            self._contract = ModelContract.load(folder / CONTRACT)
+            self._engine = Engine(folder / NETWORK)
 
     def __call__(self, place: str) -> Row:
         """Return the row of the film at a place; whatever is wrong with it, the row says so."""

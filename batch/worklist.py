@@ -1,17 +1,18 @@
 """Screen a worklist: list its films, screen those that the journal does not have, and write the table."""
 
+import os
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-
-from tqdm import tqdm
-from tqdm.contrib.logging import logging_redirect_tqdm
+from typing import Any
 
 from batch import table
 from batch.engines import Engine
+from batch.errors import InputError
 from batch.journal import Journal, Task
-from batch.listing import list_films
-from batch.row import Row
+from batch.listing import SCHEME, list_films
+from batch.row import Row, readable
 
 JOURNAL_SUFFIX = ".journal"
 
@@ -48,24 +49,42 @@ def screen(
         InputError: What was given cannot be used.
         StoppedError: Screening cannot go on.
     """
+    bar = _progress_bar()
     table.check(out)
     entries = list_films(worklist, spare=_is_ours(out))
     made = engine()
-    with Journal(_journal(out), made.identity) as journal:
+    with Journal(_journal(out), f"{made.identity} {_source(worklist)}") as journal:
         journal.take(entries)
         films, known = journal.count()
-        # Without a terminal there is nobody to watch it.
-        with logging_redirect_tqdm(), tqdm(total=films, initial=known, unit="film", disable=None) as bar:
+        with bar(films, known) as progress:
 
             def done(task: Task, row: Row) -> None:
                 journal.keep(task, row)
                 heard(row)
-                bar.update()
+                progress.update()
 
             if known < films:
                 made.screen(journal.open_tasks(), done)
         table.write(out, journal.rows())
         return Summary(films=films, known=known, errors=journal.errors())
+
+
+def _source(worklist: str) -> str:
+    """Return where the names of a worklist's films lead: the same name elsewhere is another film."""
+    return worklist if SCHEME in worklist else readable(os.path.abspath(worklist))  # noqa: PTH100  (links are kept)
+
+
+def _progress_bar() -> Callable[[int, int], AbstractContextManager[Any]]:
+    """Return what makes a progress bar, of so many films of which some are done, on a terminal.
+
+    Raises:
+        InputError: Its package is missing.
+    """
+    try:
+        from tqdm import tqdm  # noqa: PLC0415  (`make serve` does not install it)
+    except ImportError as exc:
+        raise InputError("the progress bar wants the package tqdm: pip install -r requirements/worklist.txt") from exc
+    return lambda films, known: tqdm(total=films, initial=known, unit="film", disable=None)
 
 
 def _journal(out: Path) -> Path:

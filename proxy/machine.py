@@ -16,8 +16,8 @@ OWN_FILES, OWN_FILES_PER_WORKER = 64, 8
 LEAST_CONNECTIONS = 32
 """With fewer, it would refuse its clients."""
 
-LEAST_MEMORY, LEAST_MEMORY_PER_WORKER = 200_000_000, 250_000_000
-"""In bytes: what proxy and JVM, and each worker, take when they have just loaded the model."""
+LEAST_MEMORY, LEAST_MEMORY_PER_WORKER = 190_000_000, 230_000_000
+"""In bytes: what proxy and JVM, and each worker, have for themselves when they have just loaded the model."""
 
 SPARE_DISK = 8_000_000
 """In bytes: what else TorchServe may write in RUN_DIR."""

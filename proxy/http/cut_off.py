@@ -32,5 +32,5 @@ class CutOff:
         self._timer = None
         self._logged_at = loop.time()
         told = ", ".join(f"{count} ({reason})" for reason, count in self._counts.most_common())
-        logger.warning("connections cut off: %s", told)
+        logger.warning("connections refused or cut off: %s", told)
         self._counts.clear()

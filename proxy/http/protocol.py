@@ -216,6 +216,12 @@ class HttpProtocol(HttpToolsProtocol):
         self._running = cycle
         super()._start_asgi_task(cycle, app)
 
+    def on_response_complete(self) -> None:
+        """Go on to the next request; note one that was refused before all of it had come."""
+        if self._running is not None and self._running.more_body:
+            self._cut_off.count("refused before the body had come")
+        super().on_response_complete()
+
     def send_400_response(self, msg: str) -> None:
         """Refuse what is not HTTP, and hang up."""
         self._refuse(HTTPStatus.BAD_REQUEST, "bad_request", msg)
@@ -291,12 +297,14 @@ class HttpProtocol(HttpToolsProtocol):
         no request has come go first: a client may be about to use the others.
         """
         silent = self.loop.time() - SILENT_S
-        ours = (one for one in self.connections if isinstance(one, HttpProtocol))  # all are
-        waiting = [
+        others = [
             one
-            for one in ours
-            if one is not self and one._waits_for_client and (one._unused or one._active_at < silent)
+            for one in self.connections
+            if isinstance(one, HttpProtocol) and one is not self and not one.transport.is_closing()
         ]
+        if len(others) < most:
+            return  # enough are about to end
+        waiting = [one for one in others if one._waits_for_client and (one._unused or one._active_at < silent)]
         oldest = heapq.nsmallest(1 + most // 20, waiting, key=lambda one: (one._requests > 0, one._active_at))
         for connection in oldest or [self]:
             connection._close_for(TOO_MANY)

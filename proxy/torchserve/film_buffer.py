@@ -7,24 +7,24 @@ TorchServe's workers can read it there (`transport.py`). Elsewhere it is the pro
 import mmap
 import os
 import sys
+from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from operator import attrgetter
 
 from proxy.errors import SaturatedError, SettingsError
 
 SLACK = 64
-"""Addresses for each byte that may be held. A place may be larger than what has arrived of its film: by default there
-are enough for 60,000 films that have only begun to arrive. Untouched, they cost nothing."""
+"""Addresses for each byte that may be held: more than `GROWTH`, and for the gaps between places. Untouched, they cost
+nothing."""
 
 SMALLEST_HELD_BYTES = 16_384
-"""A request takes some memory, however little of its film has arrived."""
+"""A request takes some memory, however little of its film has arrived. A film's place is so large at first: were it as
+large as what may yet come, clients that announce much and send nothing would soon have all."""
 
-FIRST_PLACE_BYTES = 262_144
-"""A film's place at first, which holds most films whole. One that outgrows its place moves to one `GROWTH` times as
-large: were places as large as what may yet come, clients that announce much and send nothing would soon have all."""
-
-GROWTH = 4
+GROWTH = 16
+"""A film that outgrows its place moves to one so many times as large: most move once or twice."""
 
 WIPED_BYTES = 4096
 """How much of a film is wiped when it gets no answer: more than what any format is known by."""
@@ -141,8 +141,8 @@ class FilmBuffer:
             self._map = mmap.mmap(self._file, self._size)
         except OSError as exc:
             raise SettingsError(f"MAX_HELD_BYTES={max_held_bytes} cannot be reserved: {exc.strerror}") from exc
-        self._places: list[_Place] = []
-        """That are taken, in their order."""
+        self._gaps = [_Place(0, self._size)]
+        """Between the places that are taken, in their order."""
 
     @property
     def path(self) -> str | None:
@@ -192,7 +192,7 @@ class FilmBuffer:
         Raises:
             SaturatedError: Too many bytes are held, or there is no gap.
         """
-        film = self._film(self._take(min(size, FIRST_PLACE_BYTES)), size)
+        film = self._film(self._take(min(size, SMALLEST_HELD_BYTES)), size)
         try:
             film.hold(SMALLEST_HELD_BYTES)
             yield film
@@ -216,18 +216,13 @@ class FilmBuffer:
 
     def _take(self, size: int) -> _Place:
         """Take the first gap: places low in the memory are used again and again, and the rest stays untouched."""
-        size = -(-size // mmap.PAGESIZE) * mmap.PAGESIZE
-        start = position = 0
-        for place in self._places:
-            if place.start - start >= size:
-                break
-            start = place.end
-            position += 1
-        if start + size > self._size:
-            raise SaturatedError
-        place = _Place(start, start + size)
-        self._places.insert(position, place)
-        return place
+        size = -(-max(size, 1) // mmap.PAGESIZE) * mmap.PAGESIZE
+        for position, gap in enumerate(self._gaps):
+            if gap.end - gap.start >= size:
+                place = _Place(gap.start, gap.start + size)
+                self._gaps[position : position + 1] = [_Place(place.end, gap.end)] if place.end < gap.end else []
+                return place
+        raise SaturatedError
 
     def _free(self, place: _Place, used: int) -> None:
         """Free a place, of which so many bytes were used.
@@ -235,6 +230,13 @@ class FilmBuffer:
         Its memory goes back to the system where it may not be wanted again soon. What is kept for the next film is
         bounded so by what may be held, wherever places were.
         """
-        self._places.remove(place)
+        start, end = place.start, place.end
+        position = bisect_left(self._gaps, start, key=attrgetter("start"))
+        if position < len(self._gaps) and self._gaps[position].start == end:
+            end = self._gaps.pop(position).end
+        if position > 0 and self._gaps[position - 1].end == start:
+            position -= 1
+            start = self._gaps.pop(position).start
+        self._gaps.insert(position, _Place(start, end))
         if sys.platform == "linux" and (used >= RETURNED_BYTES or place.start >= self._max_held_bytes):
             self._map.madvise(mmap.MADV_REMOVE, place.start, place.end - place.start)

@@ -77,6 +77,8 @@ class Service:
         self.ports = dict(zip(PORTS, free_ports(len(PORTS)), strict=True))
         self.settings = {name: str(value) for name, value in settings.items()}
         self.log = self.folder / "log"
+        self.prefix: list[str] = []
+        """The beginning of its command line."""
         self.process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -100,8 +102,9 @@ class Service:
         """Start without waiting."""
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "proxy"], cwd=ROOT, env=self.environ, stdout=log, stderr=subprocess.STDOUT
-            )
+                [*self.prefix, sys.executable, "-m", "proxy"],
+                cwd=ROOT, env=self.environ, stdout=log, stderr=subprocess.STDOUT,
+            )  # fmt: skip
 
     def wait_until_ready(self) -> None:
         process = self.running

@@ -1,5 +1,6 @@
 """`python -m batch` as its users run it: killed, resumed, given what it should not be given."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -114,6 +115,16 @@ def test_second_run_screens_only_what_is_new(store: Path, tmp_path: Path) -> Non
     (films / "0000.jpeg").unlink()
     assert known(batch(films, out, store)) == 3
     assert [row["file"] for row in table(out)] == ["new.jpeg", "0003.jpeg", "0002.jpeg", "0001.jpeg"]
+
+
+def test_film_of_the_same_name_in_another_worklist_is_another_film(store: Path, tmp_path: Path) -> None:
+    folders = [write_films(tmp_path / name, 2) for name in ("one", "two")]
+    for path in folders[0].iterdir():
+        os.utime(path, (1, 1))
+        os.utime(folders[1] / path.name, (1, 1))
+    assert known(batch(folders[0], tmp_path / "r.csv", store)) == 0
+    assert known(batch(folders[1], tmp_path / "r.csv", store)) == 0
+    assert known(batch(folders[0], tmp_path / "r.csv", store)) == 2
 
 
 def test_everything_wrong_with_films_is_in_their_rows(store: Path, tmp_path: Path) -> None:

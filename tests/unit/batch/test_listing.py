@@ -52,6 +52,15 @@ def test_file_name_that_is_no_text_is_listed_and_read(tmp_path: Path) -> None:
     assert entry.place.read(LIMIT) == b"x"
 
 
+def test_films_are_found_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "films").mkdir()
+    (tmp_path / "films" / "film.png").write_bytes(b"x")
+    monkeypatch.chdir(tmp_path)
+    (entry,) = entries(Path("films"))
+    monkeypatch.chdir("/")
+    assert (entry.name, entry.place.read(LIMIT)) == ("film.png", b"x")
+
+
 def test_changed_file_has_another_version(tmp_path: Path) -> None:
     path = tmp_path / "film.png"
     path.write_bytes(b"x")

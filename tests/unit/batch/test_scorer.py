@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from batch.errors import InputError
-from batch.model import ARCHIVE, Model
+from batch.model import ARCHIVE, FILES, Model
 from batch.place import File, as_text
 from batch.row import Row
 from batch.scorer import Scorer
+from handler.contract import ModelContract
 from handler.engine import Engine
 from handler.imaging import decode
 from handler.screening import probabilities
@@ -34,7 +35,7 @@ def test_row_is_what_handler_says_of_the_film(store: Path, tmp_path: Path) -> No
     content = film(200)
     row = row_of(store, tmp_path / "film", content)
     logits = Engine(store / "pneumonia.onnx").logits(decode(content).pixels[None])
-    (p_pneumonia,) = probabilities(logits, Model.load(store, None).contract.calibration)
+    (p_pneumonia,) = probabilities(logits, ModelContract.load(store / "contract.json").calibration)
     assert row.urgency == pytest.approx(p_pneumonia)
     assert row.p_pneumonia == np.round(p_pneumonia, 4)
     assert (row.status, row.operating_point, row.threshold, row.model_version) == (200, "rule_out", 0.2, "0.0.0-test")
@@ -60,7 +61,7 @@ def test_what_is_no_film_gets_a_row_that_says_so(store: Path, tmp_path: Path, co
 
 def test_model_is_read_from_an_archive_too(store: Path, tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / ARCHIVE, "w") as archive:
-        for name in ("pneumonia.onnx", "contract.json"):
+        for name in FILES:
             archive.write(store / name, name)
     assert Model.load(tmp_path, None) == Model.load(store, None) == Model.load(tmp_path / ARCHIVE, None)
 
@@ -68,7 +69,8 @@ def test_model_is_read_from_an_archive_too(store: Path, tmp_path: Path) -> None:
 def test_what_is_no_model_is_refused(store: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="neither"):
         Model.load(tmp_path, None)
-    (tmp_path / "contract.json").write_bytes((store / "contract.json").read_bytes())
+    for name in FILES:
+        (tmp_path / name).write_bytes((store / name).read_bytes())
     (tmp_path / "pneumonia.onnx").write_bytes(b"another")
     with pytest.raises(InputError, match="not the model"):
         Model.load(tmp_path, None)

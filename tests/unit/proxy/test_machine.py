@@ -48,7 +48,7 @@ def test_enough_memory_is_enough(tmp_path: Path) -> None:
 
 
 def test_little_memory_is_refused_by_number(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match=r"only 307 MB of memory .*WORKERS=2 needs 700 MB"):
+    with pytest.raises(SettingsError, match=r"only 307 MB of memory .*WORKERS=2 needs 650 MB"):
         System(tmp_path, available_kb=300_000).require(2)
 
 

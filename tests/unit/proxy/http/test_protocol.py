@@ -449,4 +449,18 @@ async def test_cut_off_connections_are_logged_together_and_rarely(
         await stack.enter_async_context(connection_to(port))
         await asyncio.sleep(0.4)
     lines = [record.getMessage() for record in caplog.records if record.name == cut_off.__name__]
-    assert lines == ["connections cut off: 3 (no request in time), 1 (bad_request), 1 (header_timeout)"]
+    assert lines == ["connections refused or cut off: 3 (no request in time), 1 (bad_request), 1 (header_timeout)"]
+
+
+async def test_upload_that_is_refused_before_it_has_come_is_logged(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(cut_off, "FIRST_S", 0.1)
+    async with AsyncExitStack() as stack:
+        port = await stack.enter_async_context(served(refuse_unread, cut_off=CutOff()))
+        for request in (UPLOAD, UPLOAD, LENGTH % b""):
+            reader, writer = await stack.enter_async_context(connection_to(port))
+            writer.write(request)
+            assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 413 ")
+        await asyncio.sleep(0.2)
+    assert "refused or cut off: 2 (refused before the body had come)" in caplog.text

@@ -1,6 +1,7 @@
 import asyncio
 import mmap
 import os
+import random
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -89,7 +90,7 @@ def test_thousands_that_announce_much_and_send_nothing_take_no_place_of_others(a
 
 
 def test_film_that_outgrows_its_place_stays_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(film_buffer, "FIRST_PLACE_BYTES", PAGE)
+    monkeypatch.setattr(film_buffer, "GROWTH", 2)
     films = FilmBuffer(10_000_000)
     content = os.urandom(1_000_000)
     with films.place(len(content)) as film, films.place(PAGE) as neighbour:
@@ -121,8 +122,26 @@ def test_shared_film_stays_until_it_is_dropped(films: FilmBuffer) -> None:
 def test_film_without_a_gap_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(film_buffer, "SLACK", 1)
     films = FilmBuffer(HELD)
-    with films.place(PAGE), pytest.raises(UnavailableError, match="too many"), films.place(HELD - PAGE + 1):
-        pass
+    kept = films.keep(bytes(HELD - 2 * SMALLEST_HELD_BYTES))
+    with films.place(HELD) as film, pytest.raises(UnavailableError, match="too many"):
+        film.append(bytes(SMALLEST_HELD_BYTES + 1))
+    films.drop(kept)
+    with films.place(HELD // 2) as film:
+        film.append(bytes(HELD // 2))
+    films.close()
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_all_addresses_are_free_again_in_whatever_order_films_end(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(film_buffer, "SLACK", 1)
+    films = FilmBuffer(64 * PAGE)
+    order = random.Random(seed)
+    kept = [films.keep(bytes(order.choice([0, 1, PAGE, 3 * PAGE + 1]))) for _ in range(12)]
+    assert len({film.start for film in kept}) == len(kept)
+    order.shuffle(kept)
+    for film in kept:
+        films.drop(film)
+    assert len(bytes(films.keep(bytes(64 * PAGE)))) == 64 * PAGE
     films.close()
 
 
@@ -179,6 +198,8 @@ class TestShared:
 
     def test_small_film_far_up_gives_its_memory_back(self, films: FilmBuffer) -> None:
         assert films.path is not None
-        with films.place(HELD), films.place(HELD), films.place(HELD) as film:
-            film.append(b"x")
-        assert Path(films.path).stat().st_blocks == 0
+        for _ in range(HELD // SMALLEST_HELD_BYTES + 2):
+            far = films.keep(b"x" * SMALLEST_HELD_BYTES)
+        before = Path(films.path).stat().st_blocks
+        films.drop(far)
+        assert before - Path(films.path).stat().st_blocks == SMALLEST_HELD_BYTES // 512
