@@ -154,11 +154,13 @@ ablate: $(VENV)/.train ## Train and compare the variants of config/ablation.yaml
 	@$(BIN)/python -m training.compare.ablate --data $(call required,DATA) $(if $(SEEDS),--seeds $(SEEDS)) \
 	  $(if $(JSON),--json $(JSON)) $(if $(BACKBONE_WEIGHTS),--backbone-weights $(BACKBONE_WEIGHTS))
 
+GATE_SETS = $(if $(COPIES),--copies $(COPIES)) $(if $(ADULTS),--adults $(ADULTS)) $(if $(PICTURES),--pictures $(PICTURES))
 .PHONY: export
 export: $(VENV)/.train ## Make a run's model the one that ships: make export DATA=DIR RUN=runs/champion VERSION=1.2.0
 	@$(BIN)/python -m training.learn.export --run $(RUN)
 	@$(BIN)/python -m training.evaluate.calibrate --run $(RUN) --data $(call required,DATA) $(if $(VERSION),--version $(VERSION))
 	@$(BIN)/python -m training.evaluate.reference
+	@$(BIN)/python -m training.gate.fit --data $(call required,DATA) --run $(RUN) $(GATE_SETS)
 
 .PHONY: calibrate
 calibrate: $(VENV)/.train ## Fit calibration and operating points of the shipped model: make calibrate DATA=DIR RUN=runs/champion
@@ -209,8 +211,7 @@ adults: $(VENV)/.train ## Measure what the model calls adults' films: make adult
 
 .PHONY: gate
 gate: $(VENV)/.train ## Fit and measure the input gate: make gate DATA=DIR (COPIES=DIR ADULTS=DIR PICTURES=DIR)
-	@$(BIN)/python -m training.gate.fit --data $(call required,DATA) --model-store $(MODEL_STORE) \
-	  $(if $(COPIES),--copies $(COPIES)) $(if $(ADULTS),--adults $(ADULTS)) $(if $(PICTURES),--pictures $(PICTURES))
+	@$(BIN)/python -m training.gate.fit --data $(call required,DATA) --model-store $(MODEL_STORE) $(GATE_SETS)
 
 .PHONY: pictures
 pictures: $(VENV)/.train ## Gather pictures that are no chest films, of Debian's and PyPI's packages: make pictures OUT=DIR

@@ -10,6 +10,9 @@ from handler.gate import Detector
 DIRECTIONS = 256
 """Of those in which films differ most; all others count together. More would fill the file and catch no more adults."""
 
+LEAST_VARIANCE = 1e-4
+"""Of standardised statistics: what differs less among films differs by rounding."""
+
 MARKED = 0.003
 """Share of the children's films held out that may be called unlike the training films. Contrast, levels, size and
 mirrored films add as much again: all reasons together are to mark less than one in a hundred, at other sites too."""
@@ -26,6 +29,7 @@ def fit(statistics: Outputs, *, model_sha256: str) -> Detector:
     mean, scale = exact.mean(axis=0), exact.std(axis=0) + 1e-6
     standard = (exact - mean) / scale
     variances, directions = np.linalg.eigh(standard.T @ standard / len(standard))  # ascending
+    variances = np.maximum(variances, LEAST_VARIANCE)
     kept = min(DIRECTIONS, len(variances) // 2)
     return Detector(
         mean=mean.astype(np.float32),

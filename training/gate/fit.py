@@ -1,4 +1,4 @@
-"""python -m training.gate.fit --data DIR [--copies DIR] [--adults DIR] [--pictures DIR] [--model-store model_store]
+"""python -m training.gate.fit --data DIR [--run DIR] [--copies DIR] [--adults DIR] [--pictures DIR] [--model-store DIR]
 
 Fit the input gate of the shipped model and measure it: writes MODEL_STORE/gate.npz, the gate's part of contract.json,
 and report/gate.json. It learns from the films that the model learned from, as they are and under the acquisitions that
@@ -30,7 +30,7 @@ from training.gate.measures import Sets, alternatives, measures, table
 from training.gate.pictures import read_pictures
 from training.gate.views import Views, seen
 from training.learn.recipe import Recipe
-from training.learn.run_folder import divide, load_films
+from training.learn.run_folder import divide, load_films, read_run
 
 logger = logging.getLogger(__name__)
 
@@ -51,12 +51,14 @@ class Parts:
 def main() -> None:
     """Fit, measure and write, as the command line says."""
     parser = cli.parser(__doc__, "--data", "--copies", "--model-store")
+    parser.add_argument("--run", type=Path, help="the model's run folder (default: the recipe that the report names)")
     parser.add_argument("--adults", type=Path, help="folder {no_finding,pneumonia}/* of adults' films, only measured")
     parser.add_argument("--pictures", type=Path, help="folder KIND/* of other pictures, only measured")
     args = parser.parse_args()
     store: Path = args.model_store
     contract = ModelContract.load(store / "contract.json")
-    parts = find_parts(store, contract, args.data, args.copies)
+    recipe = read_run(args.run)[0] if args.run else reported_recipe(store / "report" / "report.json")
+    parts = find_parts(contract, recipe, args.data, args.copies)
     # In float32: the limits must not depend on the processor that chose them.
     engine = Engine(store / "pneumonia.onnx", exact=True, threads=THREADS)
     sets = look(engine, parts)
@@ -80,20 +82,27 @@ def main() -> None:
     logger.info("%s", table(report))
 
 
-def find_parts(store: Path, contract: ModelContract, data: Path, copies: Path | None) -> Parts:
-    """Return the films that the shipped model learned from and held out, by the recipe that its report names.
+def reported_recipe(report: Path) -> Recipe:
+    """Return the recipe of the shipped model.
 
     Raises:
-        ArtefactError: the report is missing or names no recipe.
-        DataError: these are not the films of the model.
+        ArtefactError: its report is missing or names none.
     """
-    report = store / "report" / "report.json"
     try:
         fields = json.loads(report.read_text(encoding="utf-8"))["recipe"]
     except (OSError, ValueError, KeyError) as exc:
         raise ArtefactError(f"{report}: names no recipe, run make report: {exc}") from exc
+    return Recipe.from_fields(fields, source=str(report))
+
+
+def find_parts(contract: ModelContract, recipe: Recipe, data: Path, copies: Path | None) -> Parts:
+    """Return the films that the shipped model learned from and held out.
+
+    Raises:
+        DataError: these are not the films of the model.
+    """
     films = load_films(data)
-    learned, held_out = divide(films, Recipe.from_fields(fields, source=str(report)))
+    learned, held_out = divide(films, recipe)
     if data_digest(films, held_out.tolist()) != contract.data_sha256:
         raise DataError(f"{data}: holds other films than those of the model")
     return Parts(

@@ -16,13 +16,18 @@ def test_films_that_are_fitted_on_lie_about_one_away() -> None:
     assert np.sqrt((distances**2).mean()) == pytest.approx(1.0, abs=0.01)
 
 
-def test_film_that_differs_in_what_others_have_alike_is_far() -> None:
-    films = statistics(2000)
-    films[:, 1] = films[:, 2]  # always the same in these two
-    detector = fit(films, model_sha256="")
-    usual, unusual = films[:1].copy(), films[:1].copy()
-    unusual[0, 1] += 3.0  # no more than each of the two differs by itself
+def test_film_that_differs_where_others_do_not_is_farther() -> None:
+    detector = fit(statistics(2000), model_sha256="")
+    usual, unusual = np.full((2, 1, 8), 3.0, dtype=np.float32)
+    usual[0, 0] += 5.0
+    unusual[0, -1] += 5.0
     assert detector.distances(unusual)[0] > 3 * detector.distances(usual)[0]
+
+
+def test_statistics_that_never_differ_are_fitted() -> None:
+    films = statistics(100)
+    films[:, -1] = 0.0
+    assert np.isfinite(fit(films, model_sha256="").distances(films)).all()
 
 
 def test_limits_mark_the_share_of_the_films_held_out_and_call_no_acquired_one_foreign() -> None:
