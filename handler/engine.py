@@ -7,6 +7,7 @@ time of float32; elsewhere it runs in float32. No decision hangs on it: `trainin
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Self
@@ -77,18 +78,23 @@ class Explanation(Seen):
 def statistics(stages: Sequence[Outputs]) -> Outputs:
     """Return of stages (B, C, S, S) the mean of each channel, then the logarithm of each one's spread: (B, 640).
 
-    By products of matrices, in a quarter of the time of `mean` and `std`.
+    By few and large operations, in a third of the time of `mean` and `std`.
     """
     means, squares = [], []
     for stage in stages:
         batch, channels, *sides = stage.shape
         places = stage.reshape(batch * channels, -1)  # (B * C, S * S)
-        share = 1.0 / (sides[0] * sides[1])
-        means.append((places @ np.full(places.shape[1], share, dtype=np.float32)).reshape(batch, channels))
-        squares.append(share * np.einsum("cp,cp->c", places, places).reshape(batch, channels))
+        shares = _shares(sides[0] * sides[1])
+        means.append((places @ shares).reshape(batch, channels))
+        squares.append(((places * places) @ shares).reshape(batch, channels))
     mean, square = np.concatenate(means, axis=1), np.concatenate(squares, axis=1)  # (B, 320)
     spread = np.sqrt(np.maximum(square - mean * mean, 0.0))
     return np.concatenate([mean, np.log(spread + LEAST_SPREAD)], axis=1)
+
+
+@cache
+def _shares(places: int) -> Outputs:
+    return np.full(places, 1 / places, dtype=np.float32)
 
 
 class _Request:

@@ -178,7 +178,8 @@ class Gate:
 
 def level(pixels: npt.NDArray[np.uint8]) -> float:
     """Return the mean level of a film (224, 224), 0 to 255, after its levels were stretched."""
-    return float(pixels.mean(dtype=np.float32))
+    # A column sums to 57120 at most; a third of the time of `mean`.
+    return float(np.add.reduce(pixels, axis=0, dtype=np.uint16).sum(dtype=np.uint32)) / pixels.size
 
 
 def policy_of(setting: object) -> Policy:
