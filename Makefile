@@ -111,6 +111,10 @@ versions: $(VENV)/.serve ## Print the versions in service, of the candidate, and
 token: $(VENV)/.serve ## Print the running service's token for TorchServe's inference API
 	@$(BIN)/python -m proxy.manage token
 
+.PHONY: dicom-node
+dicom-node: $(VENV)/.dicom-node ## Take films by DICOM and send results back, through the running service (docs/use/pacs.md)
+	@exec $(BIN)/python -m dicom_node
+
 # --- worklists
 
 .PHONY: worklist
@@ -331,7 +335,12 @@ $(VENV)/.otel: requirements/otel.txt $(VENV)/.serve
 	$(PIP_INSTALL) -r requirements/otel.txt
 	@touch $@
 
-$(VENV)/.dev: requirements/dev.txt requirements/otel.txt $(VENV)/.train
+# On its own: the node may run on another machine than the service.
+$(VENV)/.dicom-node: requirements/dicom-node.txt requirements/constraints.txt | $(BIN)/python
+	$(PIP_INSTALL) -r requirements/dicom-node.txt
+	@touch $@
+
+$(VENV)/.dev: requirements/dev.txt requirements/otel.txt requirements/dicom-node.txt $(VENV)/.train
 	$(PIP_INSTALL) -r requirements/dev.txt
 	@touch $@
 

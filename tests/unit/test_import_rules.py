@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-ROOMS = {"handler", "proxy", "training", "tests", "bench", "batch"}
+ROOMS = {"handler", "proxy", "training", "tests", "bench", "batch", "dicom_node"}
 
 
 def imported(path: Path) -> set[str]:
@@ -41,6 +41,7 @@ def modules(room: str) -> Iterator[Path]:
     [
         ("handler", ROOMS - {"handler"} | {"sklearn", "fastapi"}),
         ("training", ROOMS - {"training", "handler"}),
+        ("dicom_node", ROOMS - {"dicom_node"} | {"torch", "openvino", "fastapi"}),
         ("batch", ROOMS - {"batch", "handler"} | {"torch", "torchvision"}),
         ("proxy", ROOMS - {"proxy"} | {"torch", "torchvision", "openvino", "PIL", "numpy"}),
     ],

@@ -1,0 +1,333 @@
+"""The durable queue: a folder with a SQLite database, the films that wait, and their results.
+
+What `add` has returned for is on disk: it survives the end of the process at any step, and of the machine as far as its
+disk keeps what it has confirmed. Files are written before the row that names them, and erased after the row that says
+that they are done with; what a kill leaves between the two, `recover` removes.
+"""
+
+import json
+import logging
+import sqlite3
+import threading
+import time
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from dicom_node.backoff import Clock
+from dicom_node.errors import RefusedObjectError, SettingsError
+from dicom_node.files import Files, require_private
+from dicom_node.objects import DUPLICATE_INSTANCE, OUT_OF_RESOURCES, ObjectFacts
+from dicom_node.records import SCHEMA, Entry, WaitingDelivery, WaitingFilm
+
+logger = logging.getLogger(__name__)
+
+DATABASE = "queue.sqlite"
+FILES = "files"
+FILM = "film"
+BUSY_TIMEOUT_S = 30.0
+"""The operator's command and the node write in turns."""
+
+
+class Queue:
+    """The queue of a folder; its methods may be called from any thread."""
+
+    def __init__(self, folder: Path, *, max_bytes: int = 1 << 62, clock: Clock = time.time) -> None:
+        """Open the queue, or make it.
+
+        Raises:
+            SettingsError: The folder cannot be used, or is open to other users.
+        """
+        self.folder = folder
+        self._max_bytes = max_bytes
+        self._clock = clock
+        self._lock = threading.RLock()
+        self._claimed: set[int] = set()
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            require_private(folder)
+            self._files = Files(folder / FILES)
+            self._database = sqlite3.connect(
+                folder / DATABASE, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
+            )
+            for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "secure_delete=ON"):
+                self._database.execute(f"PRAGMA {pragma}")
+            self._database.executescript(SCHEMA)
+        except (OSError, sqlite3.Error) as exc:
+            raise SettingsError(f"DICOM_QUEUE_DIR={str(folder)!r} cannot be used: {exc}") from exc
+        self._database.row_factory = sqlite3.Row
+
+    def close(self) -> None:
+        """Close the database."""
+        with self._lock:
+            self._database.close()
+
+    def recover(self, *, destinations: Sequence[str]) -> None:
+        """Tidy up after whatever ended the node before; only for a node that has the queue for itself.
+
+        Args:
+            destinations: The names of those that there are now; what waits for another one fails.
+        """
+        with self._transaction() as database:
+            database.execute("UPDATE films SET due_at = 0")
+            database.execute("UPDATE deliveries SET due_at = 0")
+            database.execute(
+                "UPDATE deliveries SET state = 'failed', reason = 'no destination of the settings any more',"
+                " changed_at = ? WHERE state = 'waiting' AND destination NOT IN (SELECT value FROM json_each(?))",
+                (self._clock(), json.dumps(list(destinations))),
+            )
+            kept = {row["name"] for row in database.execute("SELECT name FROM films WHERE state != 'delivered'")}
+        self._files.erase_others(kept)
+
+    def forget_delivered(self, *, older_than_s: float) -> None:
+        """Forget which films were delivered that long ago."""
+        with self._transaction() as database:
+            database.execute(
+                "DELETE FROM films WHERE state = 'delivered' AND changed_at < ?", (self._clock() - older_than_s,)
+            )
+
+    # --- films in
+
+    def add(self, file: bytes, facts: ObjectFacts, *, sender: str) -> int | None:
+        """Take a film; on return it is on disk.
+
+        Returns:
+            Its number, or None for a film that is in the queue, or was delivered, already.
+
+        Raises:
+            RefusedObjectError: There is no room, or another object has its UID.
+        """
+        with self._lock:
+            known = self._known(facts)
+            if known is not None and known["state"] != "failed":
+                return None
+            self._require_room(len(file), facts)
+        name = uuid.uuid4().hex
+        try:
+            self._files.write(name, FILM, file)
+            with self._transaction() as database:
+                known = self._known(facts)  # the same film may have come twice at once
+                if known is not None and known["state"] != "failed":
+                    self._files.erase(name)
+                    return None
+                if known is not None:
+                    database.execute("DELETE FROM films WHERE id = ?", (known["id"],))
+                number = database.execute(
+                    "INSERT INTO films (name, sop_instance_uid, digest, size_bytes, sender, state, changed_at)"
+                    " VALUES (?, ?, ?, ?, ?, 'received', ?)",
+                    (name, facts.sop_instance_uid, facts.digest, len(file), sender, self._clock()),
+                ).lastrowid
+        except (OSError, sqlite3.Error) as exc:
+            self._files.erase(name)
+            logger.error("a film cannot be stored: %s", exc)  # noqa: TRY400  (one line says it all)
+            message = "the film cannot be stored"
+            raise RefusedObjectError(OUT_OF_RESOURCES, message, instance=facts.instance) from exc
+        if known is not None:
+            self._files.erase(known["name"])
+        return number
+
+    def _known(self, facts: ObjectFacts) -> Any:
+        """Return the film's row, None where there is none.
+
+        Raises:
+            RefusedObjectError: It is of another object, and did not fail.
+        """
+        row = self._database.execute(
+            "SELECT id, name, digest, state FROM films WHERE sop_instance_uid = ?", (facts.sop_instance_uid,)
+        ).fetchone()
+        if row is not None and row["state"] != "failed" and row["digest"] != facts.digest:
+            raise RefusedObjectError(
+                DUPLICATE_INSTANCE,
+                "another object with this SOP Instance UID was taken before",
+                instance=facts.instance,
+            )
+        return row
+
+    def _require_room(self, size_bytes: int, facts: ObjectFacts) -> None:
+        held = self._database.execute("SELECT total(size_bytes) FROM films WHERE state != 'delivered'").fetchone()[0]
+        if held + size_bytes > self._max_bytes:
+            raise RefusedObjectError(OUT_OF_RESOURCES, "the queue is full", instance=facts.instance)
+
+    # --- screening
+
+    def claim_film(self) -> WaitingFilm | None:
+        """Return the next film to screen, which nobody else gets until `release`."""
+        with self._lock:
+            now = self._clock()
+            rows = self._database.execute(
+                "SELECT id, name, sop_instance_uid, failures FROM films WHERE state = 'received' AND due_at <= ?"
+                " ORDER BY id LIMIT ?",
+                (now, len(self._claimed) + 1),
+            )
+            for row in rows:
+                if row["id"] not in self._claimed:
+                    self._claimed.add(row["id"])
+                    return WaitingFilm(**dict(row))
+        return None
+
+    def release(self, film: WaitingFilm) -> None:
+        """Let others claim the film again, if it still waits."""
+        with self._lock:
+            self._claimed.discard(film.id)
+
+    def read_film(self, film: WaitingFilm) -> bytes | None:
+        """Return a film's file, or None where the operator has discarded it."""
+        return self._files.read(film.name, FILM)
+
+    def screened(self, film: WaitingFilm, results: Mapping[str, bytes], *, destinations: Sequence[str]) -> None:
+        """Keep the results of a film, DICOM files by kind, to be sent to every destination.
+
+        Raises:
+            OSError: They cannot be written.
+        """
+        for kind, file in results.items():
+            self._files.write(film.name, kind, file)
+        with self._transaction() as database:
+            changed = database.execute(
+                "UPDATE films SET state = 'screened', changed_at = ?, reason = '' WHERE id = ? AND state = 'received'",
+                (self._clock(), film.id),
+            ).rowcount
+            if changed:
+                database.executemany(
+                    "INSERT INTO deliveries (film, kind, destination, state, changed_at)"
+                    " VALUES (?, ?, ?, 'waiting', ?)",
+                    [(film.id, kind, name, self._clock()) for kind in results for name in destinations],
+                )
+        if not changed:  # discarded meanwhile
+            self._files.erase(film.name)
+
+    def film_failed(self, film: WaitingFilm, reason: str) -> None:
+        """Put a film aside for the operator."""
+        self._change_film(
+            film, "state = 'failed', failures = failures + 1, reason = ?, changed_at = ?", reason, self._clock()
+        )
+
+    def postpone_film(self, film: WaitingFilm, reason: str, *, wait_s: float) -> None:
+        """Have a film tried again later."""
+        assignments = "failures = failures + 1, reason = ?, due_at = ?"
+        self._change_film(film, assignments, reason, self._clock() + wait_s)
+
+    def note_film(self, film: WaitingFilm, reason: str) -> None:
+        """Say in the list why a film waits."""
+        self._change_film(film, "reason = ?", reason)
+
+    def _change_film(self, film: WaitingFilm, assignments: str, *values: object) -> None:
+        with self._transaction() as database:
+            database.execute(
+                f"UPDATE films SET {assignments} WHERE id = ? AND state = 'received'",  # noqa: S608 - of this module
+                (*values, film.id),
+            )
+
+    # --- delivering
+
+    def due_deliveries(self, destination: str, *, limit: int) -> list[WaitingDelivery]:
+        """Return results that wait for a destination, the oldest first."""
+        with self._lock:
+            rows = self._database.execute(
+                "SELECT film, name, kind, destination, deliveries.failures"
+                " FROM deliveries JOIN films ON films.id = film"
+                " WHERE destination = ? AND deliveries.state = 'waiting' AND deliveries.due_at <= ?"
+                " ORDER BY film, kind LIMIT ?",
+                (destination, self._clock(), limit),
+            )
+            return [WaitingDelivery(**dict(row)) for row in rows]
+
+    def read_result(self, delivery: WaitingDelivery) -> bytes | None:
+        """Return a result's file, or None where the operator has discarded it."""
+        return self._files.read(delivery.name, delivery.kind)
+
+    def delivered(self, delivery: WaitingDelivery) -> None:
+        """Record that a destination has a result; the last one of a film erases its files."""
+        now = self._clock()
+        with self._transaction() as database:
+            database.execute(
+                "UPDATE deliveries SET state = 'delivered', changed_at = ?, reason = ''"
+                " WHERE film = ? AND kind = ? AND destination = ?",
+                (now, delivery.film, delivery.kind, delivery.destination),
+            )
+            done = database.execute(
+                "UPDATE films SET state = 'delivered', changed_at = ? WHERE id = ? AND state = 'screened'"
+                " AND NOT EXISTS (SELECT 1 FROM deliveries WHERE film = films.id AND state != 'delivered')",
+                (now, delivery.film),
+            ).rowcount
+        if done:
+            self._files.erase(delivery.name)
+
+    def delivery_failed(self, delivery: WaitingDelivery, reason: str) -> None:
+        """Put a result aside for the operator."""
+        assignments = "state = 'failed', failures = failures + 1, reason = ?, changed_at = ?"
+        self._change_delivery(delivery, assignments, reason, self._clock())
+
+    def postpone_delivery(self, delivery: WaitingDelivery, reason: str, *, wait_s: float) -> None:
+        """Have a result sent again later."""
+        assignments = "failures = failures + 1, reason = ?, due_at = ?"
+        self._change_delivery(delivery, assignments, reason, self._clock() + wait_s)
+
+    def note_delivery(self, delivery: WaitingDelivery, reason: str) -> None:
+        """Say in the list why a result waits."""
+        self._change_delivery(delivery, "reason = ?", reason)
+
+    def _change_delivery(self, delivery: WaitingDelivery, assignments: str, *values: object) -> None:
+        with self._transaction() as database:
+            database.execute(
+                f"UPDATE deliveries SET {assignments}"  # noqa: S608 - of this module
+                " WHERE film = ? AND kind = ? AND destination = ? AND state = 'waiting'",
+                (*values, delivery.film, delivery.kind, delivery.destination),
+            )
+
+    # --- the operator's
+
+    def entries(self, *, delivered: bool = False) -> list[Entry]:
+        """Return what waits or failed: films that are not screened yet, and results that are not delivered.
+
+        Args:
+            delivered: Also films of which every result was delivered.
+        """
+        with self._lock:
+            rows = self._database.execute(
+                "SELECT id AS film, state, '' AS kind, '' AS destination, changed_at, failures, sender,"
+                " sop_instance_uid, reason FROM films"
+                " WHERE state IN ('received', 'failed') OR (state = 'delivered' AND ?)"
+                " UNION ALL SELECT film, deliveries.state, kind, destination, deliveries.changed_at,"
+                " deliveries.failures, sender, sop_instance_uid, deliveries.reason"
+                " FROM deliveries JOIN films ON films.id = film WHERE deliveries.state != 'delivered'"
+                " ORDER BY 1, 3, 4",
+                (delivered,),
+            )
+            return [Entry(**dict(row)) for row in rows]
+
+    def retry(self, film: int | None = None) -> int:
+        """Have what failed tried again at once, of one film or of all; return how many of them."""
+        again = "failures = 0, due_at = 0, reason = '', changed_at = ?"
+        with self._transaction() as database:
+            films = database.execute(
+                f"UPDATE films SET state = 'received', {again} WHERE state = 'failed' AND id = ifnull(?, id)",  # noqa: S608
+                (self._clock(), film),
+            ).rowcount
+            deliveries = database.execute(
+                f"UPDATE deliveries SET state = 'waiting', {again} WHERE state = 'failed' AND film = ifnull(?, film)",  # noqa: S608
+                (self._clock(), film),
+            ).rowcount
+        return films + deliveries
+
+    def discard(self, film: int) -> bool:
+        """Forget a film, with its files and results, in whatever state; return whether there was one."""
+        with self._transaction() as database:
+            row = database.execute("SELECT name FROM films WHERE id = ?", (film,)).fetchone()
+            database.execute("DELETE FROM films WHERE id = ?", (film,))
+        if row is not None:
+            self._files.erase(row["name"])
+        return row is not None
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        with self._lock:
+            self._database.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._database
+            except BaseException:
+                self._database.execute("ROLLBACK")
+                raise
+            self._database.execute("COMMIT")

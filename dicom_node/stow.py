@@ -1,0 +1,193 @@
+"""Films in by STOW-RS: `POST /studies` and `POST /studies/{study}`, as multipart/related of application/dicom.
+
+Each instance is taken, or refused, by itself; an instance that is told as stored is on disk.
+
+Source: PS3.18, 10.5 and Annex I.
+"""
+
+import asyncio
+import hmac
+import json
+import logging
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Any
+
+from aiohttp import BodyPartReader, MultipartReader, web
+from aiohttp.http import HttpProcessingError
+
+from dicom_node.errors import RefusedObjectError, where
+from dicom_node.objects import CANNOT_UNDERSTAND, CLASS_MISMATCH, PROCESSING_FAILURE, ObjectFacts, check_object
+from dicom_node.scp import Take
+from dicom_node.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+DICOM = "application/dicom"
+DICOM_JSON = "application/dicom+json"
+MAX_PARTS = 1000
+READ_BYTES = 1 << 16
+KEEP_ALIVE_S = 15.0
+
+# Tags of the response (PS3.18, I.2).
+RETRIEVE_URL, FAILED, REFERENCED, OTHER_FAILURES = "00081190", "00081198", "00081199", "0008119A"
+CLASS_UID, INSTANCE_UID, REASON = "00081150", "00081155", "00081197"
+
+NOT_RETRIEVABLE: dict[str, Any] = {RETRIEVE_URL: {"vr": "UR"}}
+"""The attribute must be there; films cannot be had back."""
+
+
+@dataclass
+class Stored:
+    """What became of the instances of a request."""
+
+    referenced: list[dict[str, Any]] = field(default_factory=list)
+    failed: list[dict[str, Any]] = field(default_factory=list)
+    other: list[dict[str, Any]] = field(default_factory=list)
+    """Of parts in which no instance can be recognised."""
+
+    @property
+    def status(self) -> HTTPStatus:
+        """200 where all were stored, 202 where some, 409 where none."""
+        if not self.failed and not self.other:
+            return HTTPStatus.OK
+        return HTTPStatus.ACCEPTED if self.referenced else HTTPStatus.CONFLICT
+
+    def refuse(self, exc: RefusedObjectError) -> None:
+        """Add an instance that is not taken."""
+        reason = {REASON: {"vr": "US", "Value": [exc.status]}}
+        if exc.instance is None:
+            self.other.append(reason)
+        else:
+            self.failed.append(_reference(*exc.instance) | reason)
+
+    def body(self) -> bytes:
+        """The response in the DICOM JSON model."""
+        answer = dict(NOT_RETRIEVABLE)
+        sequences = ((REFERENCED, self.referenced), (FAILED, self.failed), (OTHER_FAILURES, self.other))
+        answer |= {tag: {"vr": "SQ", "Value": items} for tag, items in sequences if items}
+        return json.dumps(answer).encode()
+
+
+class Stow:
+    """The handler of both paths."""
+
+    def __init__(self, settings: Settings, take: Take) -> None:
+        self._settings = settings
+        self._take = take
+        self._places = asyncio.Semaphore(settings.max_associations)
+
+    async def post(self, request: web.Request) -> web.Response:
+        """Answer one request."""
+        peer = request.remote or ""
+        if not peer or not self._settings.may_connect(peer):
+            logger.warning("STOW-RS refused: %s is not in DICOM_ADDRESSES", peer)
+            raise web.HTTPForbidden(text="this address may not send")
+        self._require_token(request)
+        if request.content_type != "multipart/related" or request.headers.get("Content-Encoding"):
+            raise web.HTTPUnsupportedMediaType(text=f'send multipart/related; type="{DICOM}"')
+        async with self._places:
+            stored = await self._read(request, sender=f"STOW-RS@{peer}")
+        return web.Response(status=stored.status, body=stored.body(), content_type=DICOM_JSON)
+
+    def _require_token(self, request: web.Request) -> None:
+        token = self._settings.stow_token
+        if token is None:
+            return
+        wanted = f"Bearer {token.get_secret_value()}"
+        if not hmac.compare_digest(request.headers.get("Authorization", "").encode(), wanted.encode()):
+            raise web.HTTPUnauthorized(text="send the token", headers={"WWW-Authenticate": "Bearer"})
+
+    async def _read(self, request: web.Request, *, sender: str) -> Stored:
+        stored = Stored()
+        try:
+            reader = _Reader(request.headers, request.content)
+            for _ in range(MAX_PARTS):
+                async with asyncio.timeout(self._settings.network_timeout_s):
+                    part = await reader.next()
+                if part is None:
+                    break
+                await self._store(part, stored, study=request.match_info.get("study"), sender=sender)
+            else:
+                raise web.HTTPRequestEntityTooLarge(MAX_PARTS, text=f"more than {MAX_PARTS} parts")
+        except TimeoutError as exc:
+            raise web.HTTPRequestTimeout(text="the body took too long to arrive") from exc
+        except (ValueError, AssertionError, HttpProcessingError) as exc:
+            logger.warning("%s sends a body that is no multipart/related", sender)
+            raise web.HTTPBadRequest(text="the body is not multipart/related") from exc
+        if stored == Stored():
+            raise web.HTTPBadRequest(text="the body has no parts")
+        return stored
+
+    async def _store(
+        self, part: MultipartReader | BodyPartReader, stored: Stored, *, study: str | None, sender: str
+    ) -> None:
+        try:
+            file = await self._read_part(part)
+            facts = await asyncio.to_thread(self._put_in_queue, file, study=study, sender=sender)
+        except RefusedObjectError as exc:
+            logger.warning("an object of %s is refused with 0x%04X: %s", sender, exc.status, exc)
+            stored.refuse(exc)
+        else:
+            stored.referenced.append(_reference(*facts.instance) | NOT_RETRIEVABLE)
+
+    def _put_in_queue(self, file: bytes, *, study: str | None, sender: str) -> ObjectFacts:
+        try:
+            facts = check_object(file)
+            _require_study(facts, study)
+            self._take(file, facts, sender)
+        except RefusedObjectError:
+            raise
+        except Exception as exc:  # a fault of ours: the sender keeps its film
+            logger.error("an object of %s failed: %s", sender, where(exc))  # noqa: TRY400
+            raise RefusedObjectError(PROCESSING_FAILURE, "the node failed") from exc
+        return facts
+
+    async def _read_part(self, part: MultipartReader | BodyPartReader) -> bytes:
+        """Return the file of a part; one that is too large is read to its end, and not kept."""
+        if not isinstance(part, BodyPartReader):
+            await part.release()
+            raise RefusedObjectError(CANNOT_UNDERSTAND, "a part has parts")
+        kind = part.headers.get("Content-Type", DICOM).partition(";")[0].strip().lower()
+        file = bytearray()
+        size = 0
+        while True:
+            async with asyncio.timeout(self._settings.network_timeout_s):
+                chunk = await part.read_chunk(READ_BYTES)
+            if not chunk:
+                break
+            size += len(chunk)
+            if size <= self._settings.max_object_bytes:
+                file += chunk
+        if kind != DICOM:
+            raise RefusedObjectError(CANNOT_UNDERSTAND, f"a part is not of {DICOM}")
+        if size > self._settings.max_object_bytes:
+            raise RefusedObjectError(CANNOT_UNDERSTAND, "the object is larger than DICOM_MAX_OBJECT_BYTES")
+        return bytes(file)
+
+
+class _Reader(MultipartReader):
+    def _get_boundary(self) -> str:
+        """Return a boundary of any length: Orthanc's have 73 characters, and aiohttp allows 70, as RFC 2046 does."""
+        return str(self._mimetype.parameters["boundary"])
+
+
+def _require_study(facts: ObjectFacts, study: str | None) -> None:
+    if study is not None and facts.study_instance_uid != study:
+        raise RefusedObjectError(CLASS_MISMATCH, "the instance is of another study", instance=facts.instance)
+
+
+def create_app(settings: Settings, take: Take) -> web.Application:
+    """Return the application that takes STOW-RS."""
+    app = web.Application()
+    handler = Stow(settings, take)
+    app.router.add_post("/studies", handler.post)
+    app.router.add_post("/studies/{study}", handler.post)
+    return app
+
+
+def _reference(sop_class_uid: str, sop_instance_uid: str) -> dict[str, Any]:
+    return {
+        CLASS_UID: {"vr": "UI", "Value": [sop_class_uid]},
+        INSTANCE_UID: {"vr": "UI", "Value": [sop_instance_uid]},
+    }
