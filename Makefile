@@ -14,7 +14,7 @@ MODEL_STORE ?= model_store
 REFERENCE ?= $(firstword $(wildcard $(MODEL_STORE)/reference) reference)
 # What the workers run on: cpu or gpu. For a GPU the archive has the weights for torch too, and its own model-config.
 DEVICE ?= cpu
-ARTEFACTS := $(MODEL_STORE)/pneumonia.onnx $(MODEL_STORE)/contract.json \
+ARTEFACTS := $(MODEL_STORE)/pneumonia.onnx $(MODEL_STORE)/contract.json $(MODEL_STORE)/gate.npz \
   $(if $(filter gpu,$(DEVICE)),$(MODEL_STORE)/pneumonia.safetensors)
 MODEL_CONFIG := config/model-config$(if $(filter gpu,$(DEVICE)),-gpu).yaml
 PACKAGES := $(VENV)/.$(if $(filter gpu,$(DEVICE)),gpu,serve)
@@ -154,11 +154,13 @@ ablate: $(VENV)/.train ## Train and compare the variants of config/ablation.yaml
 	@$(BIN)/python -m training.compare.ablate --data $(call required,DATA) $(if $(SEEDS),--seeds $(SEEDS)) \
 	  $(if $(JSON),--json $(JSON)) $(if $(BACKBONE_WEIGHTS),--backbone-weights $(BACKBONE_WEIGHTS))
 
+GATE_SETS = $(if $(COPIES),--copies $(COPIES)) $(if $(ADULTS),--adults $(ADULTS)) $(if $(PICTURES),--pictures $(PICTURES))
 .PHONY: export
 export: $(VENV)/.train ## Make a run's model the one that ships: make export DATA=DIR RUN=runs/champion VERSION=1.2.0
 	@$(BIN)/python -m training.learn.export --run $(RUN)
 	@$(BIN)/python -m training.evaluate.calibrate --run $(RUN) --data $(call required,DATA) $(if $(VERSION),--version $(VERSION))
 	@$(BIN)/python -m training.evaluate.reference
+	@$(BIN)/python -m training.gate.fit --data $(call required,DATA) --run $(RUN) $(GATE_SETS)
 
 .PHONY: calibrate
 calibrate: $(VENV)/.train ## Fit calibration and operating points of the shipped model: make calibrate DATA=DIR RUN=runs/champion
@@ -206,6 +208,14 @@ official-test: $(VENV)/.train ## Score the shipped version on the official test 
 adults: $(VENV)/.train ## Measure what the model calls adults' films: make adults DATA=DIR with no_finding/ and pneumonia/
 	@$(BIN)/python -m training.evaluate.adults --data $(call required,DATA) --model-store $(MODEL_STORE) \
 	  $(if $(JSON),--json $(JSON))
+
+.PHONY: gate
+gate: $(VENV)/.train ## Fit and measure the input gate: make gate DATA=DIR (COPIES=DIR ADULTS=DIR PICTURES=DIR)
+	@$(BIN)/python -m training.gate.fit --data $(call required,DATA) --model-store $(MODEL_STORE) $(GATE_SETS)
+
+.PHONY: pictures
+pictures: $(VENV)/.train ## Gather pictures that are no chest films, of Debian's and PyPI's packages: make pictures OUT=DIR
+	@$(BIN)/python -m training.gate.gather --out $(call required,OUT)
 
 .PHONY: presentation
 presentation: $(VENV)/.train ## Learn to recognise negatives and turned films: make presentation DATA=DIR ADULTS=DIR MEASURE="DIR DIR"

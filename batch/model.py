@@ -12,10 +12,12 @@ from typing import Self
 from batch.errors import InputError
 from handler.contract import ModelContract, OperatingPoint
 from handler.errors import ContractError
+from handler.gate import FILE as GATE
+from handler.gate import Gate
 from handler.imaging import INPUT_PX, VERSION
 
 CONTRACT, NETWORK = "contract.json", "pneumonia.onnx"
-FILES = (CONTRACT, NETWORK)
+FILES = (CONTRACT, NETWORK, GATE)
 ARCHIVE = "pneumonia.mar"
 """Has these files too."""
 
@@ -56,7 +58,7 @@ class Model:
         """
         try:
             files = _read(store)
-            with _unpacked({CONTRACT: files[CONTRACT]}) as folder:
+            with _unpacked(files) as folder:
                 contract = ModelContract.load(folder / CONTRACT)
             point = contract.operating_point(operating_point or contract.default_operating_point)
         except (OSError, zipfile.BadZipFile, KeyError, ContractError) as exc:
@@ -65,6 +67,11 @@ class Model:
             raise InputError(f"{store}: the model wants films prepared by version {contract.preprocessing_version}")
         if hashlib.sha256(files[NETWORK]).hexdigest() != contract.model_sha256:
             raise InputError(f"{store}: {NETWORK} is not the model that {CONTRACT} was written for")
+        try:
+            with _unpacked(files) as folder:
+                Gate.load(folder, contract)
+        except ContractError as exc:
+            raise InputError(f"{store}: {exc}") from exc
         return cls(files=files, point=point)
 
 

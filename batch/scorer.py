@@ -11,6 +11,7 @@ from batch.row import Row, readable
 from handler.contract import ModelContract
 from handler.engine import Engine
 from handler.errors import FailedFilm, FilmError
+from handler.gate import Gate, warnings
 from handler.imaging import decode
 from handler.screening import probabilities, result, uncertain
 
@@ -33,6 +34,7 @@ class Scorer:
         with model.unpacked() as folder:
             self._contract = ModelContract.load(folder / CONTRACT)
             self._engine = Engine(folder / NETWORK)
+            self._gate = Gate.load(folder, self._contract)
 
     def __call__(self, place: str) -> Row:
         """Return the row of the film at a place; whatever is wrong with it, the row says so."""
@@ -49,9 +51,12 @@ class Scorer:
 
     def _result(self, data: bytes, digest: str) -> Row:
         film = decode(data)
-        p_pneumonia = probabilities(self._engine.logits(film.pixels[None]), self._contract.calibration)
+        seen = self._engine.screen(film.pixels[None])
+        p_pneumonia = probabilities(seen.logits, self._contract.calibration)
         p = float(p_pneumonia[0])
-        found = result(p, film.facts, contract=self._contract, point=self._point)
+        (reasons,) = self._gate.reasons([film], seen.statistics)
+        said = warnings(film.facts, reasons, self._contract.gate)
+        found = result(p, contract=self._contract, point=self._point, warnings=said)
         return Row(
             status=HTTPStatus.OK,
             prediction=found.prediction,

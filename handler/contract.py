@@ -13,7 +13,7 @@ from typing import Any, Self
 
 from handler.errors import ContractError
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """Raised whenever a field is added, removed or changes its meaning."""
 
 
@@ -89,8 +89,8 @@ class Uncertainty:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Gate:
-    """What the input gate knows of the training films; a film beyond a bound is answered with a warning."""
+class Bounds:
+    """What the input gate knows of the training films; a film beyond a bound is marked, see `handler.gate`."""
 
     min_contrast: float
     """Standard deviation of the grey film, in grey levels (0 to 255), that nearly all training films exceed."""
@@ -98,6 +98,11 @@ class Gate:
     """Mean absolute difference between colour channels, in levels (0 to 255), that a radiograph stays under."""
     min_side_px: int
     """Shortest side, in pixels, under which detail that the model was trained on is missing."""
+    min_level: float
+    max_level: float
+    """Mean level of the stretched film, 0 to 255, between which nearly all training films lie."""
+    detector_sha256: str
+    """Of `gate.npz`, which says how far a film may lie from those of the training; empty where there is none yet."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,7 +123,7 @@ class ModelContract:
     operating_points: tuple[OperatingPoint, ...]
     default_operating_point: str
     uncertainty: Uncertainty
-    gate: Gate
+    gate: Bounds
     model_sha256: str
     """Of the ONNX file."""
     data_sha256: str
@@ -201,8 +206,8 @@ def _uncertainty(fields: Any) -> Uncertainty:
     return Uncertainty(**_parsed(Uncertainty, fields))
 
 
-def _gate(fields: Any) -> Gate:
-    return Gate(**_parsed(Gate, fields))
+def _bounds(fields: Any) -> Bounds:
+    return Bounds(**_parsed(Bounds, fields))
 
 
 def _operating_points(items: Any) -> tuple[OperatingPoint, ...]:
@@ -218,6 +223,6 @@ _NESTED: dict[str, Callable[[Any], Any]] = {
     "specificity": _interval,
     "operating_points": _operating_points,
     "uncertainty": _uncertainty,
-    "gate": _gate,
+    "gate": _bounds,
 }
 """How a field that JSON cannot hold as it is is made from what JSON holds."""

@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,6 +39,7 @@ def detail(  # noqa: PLR0913  (each is of another origin)
     contract: ModelContract,
     contract_sha256: str,
     point: OperatingPoint,
+    reasons: Sequence[str],
 ) -> dict[str, Any]:
     """Return the detail of a result, of what JSON holds.
 
@@ -49,6 +51,7 @@ def detail(  # noqa: PLR0913  (each is of another origin)
         contract: The model's.
         contract_sha256: Of the contract's file.
         point: The operating point of the result.
+        reasons: What the input gate has against the film.
     """
     receipt = Receipt(
         film_sha256=hashlib.sha256(content).hexdigest(),
@@ -71,6 +74,7 @@ def detail(  # noqa: PLR0913  (each is of another origin)
             "coverage": rule.coverage,
         },
         "film": dataclasses.asdict(facts),
+        "gate": {"reasons": list(reasons)},
         "model_version": contract.model_version,
         "receipt": dataclasses.asdict(receipt),
     }

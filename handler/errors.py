@@ -8,9 +8,12 @@ HandlerError
     ├── InvalidParameter   422: something is asked of the film that there is not
     ├── DamagedFilm        422: of a format that is read, but it cannot be decoded whole
     ├── UnusableFilm       422: decodes, or would, but is no film that can be screened (size, shape, cost, blank, view)
+    ├── RejectedByGate     422: the input gate has something against it, and is set to reject
     ├── DeferredFilm       425: not begun, because others in its request took long; the proxy sends it again
     └── FailedFilm         500: a fault of ours while decoding it
 """
+
+from collections.abc import Sequence
 
 
 class HandlerError(Exception):
@@ -57,6 +60,16 @@ class UnusableFilm(FilmError):  # noqa: N818
     """Too large, too costly, too small, too elongated, blank, or a DICOM file of something else than a chest film."""
 
     code = "unusable_film"
+
+
+class RejectedByGate(FilmError):  # noqa: N818
+    """The input gate has something against the film, and the service is set to reject such films."""
+
+    code = "rejected_by_gate"
+
+    def __init__(self, reasons: Sequence[str]) -> None:
+        super().__init__(f"the picture is not one that the model can judge: {', '.join(reasons)}")
+        self.reasons = tuple(reasons)
 
 
 class DeferredFilm(FilmError):  # noqa: N818

@@ -65,10 +65,20 @@ class GraphOutputs(NamedTuple):
     """(B, 1280)."""
     activation_map: Tensor
     """(B, S, S), S being the 32nd part of the network's resolution."""
+    stage_4: Tensor
+    """(B, 64, 2S, 2S), the activations at the end of this stage of the backbone: what `handler.gate` judges."""
+    stage_5: Tensor
+    """(B, 96, 2S, 2S)."""
+    stage_6: Tensor
+    """(B, 160, S, S)."""
+
+
+STAGE_ENDS = (10, 13, 16)
+"""Blocks that end the stages whose activations the graph gives: the last with residuals of 64, 96 and 160 channels."""
 
 
 class ServedGraph(nn.Module):
-    """The network as it is served: uint8 films in; logits, features and the class-activation map out of one pass.
+    """The network as it is served: uint8 films in; logits, features, the class-activation map and more of one pass.
 
     With global average pooling and one linear layer the map is exact: its mean plus the difference of the biases is
     the difference of the logits.
@@ -84,10 +94,16 @@ class ServedGraph(nn.Module):
         """Run on grey films (B, 224, 224), uint8."""
         head = self.net.mobilenet.classifier[-1]
         pixels = self.net.normalise(films.unsqueeze(1)).to(head.weight.dtype)  # half on a GPU
-        places = self.net.mobilenet.features(pixels)  # (B, 1280, S, S)
+        stages, places = [], pixels
+        for number, block in enumerate(self.net.mobilenet.features):
+            places = block(places)
+            if number in STAGE_ENDS:
+                stages.append(places)
+        # places: (B, 1280, S, S)
         features = places.mean(dim=(2, 3))  # (B, 1280)
         weights = (head.weight[1] - head.weight[0]).view(1, -1, 1, 1)  # (1, 1280, 1, 1)
-        return GraphOutputs(logits=head(features), features=features, activation_map=(places * weights).sum(dim=1))
+        activation_map = (places * weights).sum(dim=1)
+        return GraphOutputs(head(features), features, activation_map, *stages)
 
 
 def _resampling(side_px: int) -> Tensor:

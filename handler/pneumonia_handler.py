@@ -17,7 +17,7 @@ import numpy as np
 
 from handler.contract import ModelContract, OperatingPoint
 from handler.detail import detail
-from handler.engine import Engine
+from handler.engine import STATISTICS, Engine
 from handler.errors import (
     ContractError,
     DeferredFilm,
@@ -25,10 +25,12 @@ from handler.errors import (
     FilmError,
     InvalidParameter,
     MissingFilm,
+    RejectedByGate,
     UnsupportedFormat,
 )
 from handler.explanation import Map, explanation, picture
 from handler.formats.registry import SEND
+from handler.gate import Gate, Policy, Reason, policy_of, warnings
 from handler.imaging import INPUT_PX, VERSION, Film, decode
 from handler.parameters import HEADER, FilmRequest, Parameters
 from handler.response import PNG, Response
@@ -40,8 +42,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-Pass = tuple[float, Map | None]
-"""p_pneumonia, 0 to 1, of a film, and its activation map where that was asked for."""
+Pass = tuple[float, tuple[Reason, ...], Map | None]
+"""p_pneumonia, 0 to 1, of a film, what the gate has against it, and its activation map where that was asked for."""
 
 DEFER_AFTER_S = 0.25
 """Films of one request that took longer leave the rest of it for the next one, so that no request takes much longer
@@ -56,6 +58,9 @@ class PneumoniaHandler:
     point: OperatingPoint
     """Of films for which no other is asked."""
     engine: "Engine | TorchEngine"
+    gate: Gate
+    policy: Policy
+    """What becomes of a film that the gate has something against."""
     transport: TransportNames
     shared_films: SharedFilms | None
 
@@ -66,7 +71,7 @@ class PneumoniaHandler:
             context: TorchServe's `ts.context.Context`.
 
         Raises:
-            ContractError: the contract is not one that this code understands, or was written for another model.
+            ContractError: the contract is not one that this code understands, or was written for another model or gate.
         """
         root = Path(context.system_properties["model_dir"])
         self.contract = ModelContract.load(root / "contract.json")
@@ -83,11 +88,13 @@ class PneumoniaHandler:
         model = root / "pneumonia.onnx"
         if hashlib.sha256(model.read_bytes()).hexdigest() != self.contract.model_sha256:
             raise ContractError(f"model_sha256: {model.name} is not the model that the contract was written for")
+        self.gate = Gate.load(root, self.contract)
+        self.policy = policy_of(settings.get("gate", "warn"))
         self.engine = _engine(
             root, context.system_properties.get("gpu_id"), lone_threads=settings.get("lone_threads", 1)
         )
         for lone in (False, True):
-            self.engine.logits(np.zeros((1, INPUT_PX, INPUT_PX), dtype=np.uint8), lone=lone)
+            self.engine.screen(np.zeros((1, INPUT_PX, INPUT_PX), dtype=np.uint8), lone=lone)
         self.transport = TransportNames.from_environ(os.environ)
         self.shared_films = SharedFilms(Path(self.transport.memory)) if self.transport.memory else None
         logger.info("model %s at operating point %s", self.contract.model_version, self.point.name)
@@ -132,17 +139,22 @@ class PneumoniaHandler:
         Args:
             films: The films.
             explained: Of each, whether its activation map is wanted.
-            lone: As `Engine.logits` takes it.
+            lone: As `Engine.screen` takes it.
         """
         wanted = explained or [False] * len(films)
         logits = np.empty((len(films), 2), dtype=np.float32)
+        statistics = np.empty((len(films), STATISTICS), dtype=np.float32)
         maps: list[Map | None] = [None] * len(films)
         if plain := [index for index, one in enumerate(wanted) if not one]:
-            logits[plain] = self.engine.logits(np.stack([films[index].pixels for index in plain]), lone=lone)
+            seen = self.engine.screen(np.stack([films[index].pixels for index in plain]), lone=lone)
+            logits[plain], statistics[plain] = seen.logits, seen.statistics
         for index in (index for index, one in enumerate(wanted) if one):
             explained_film = self.engine.explain(films[index].pixels[None])
-            logits[index], maps[index] = explained_film.logits[0], explained_film.activation_map[0]
-        return list(zip(probabilities(logits, self.contract.calibration).tolist(), maps, strict=True))
+            logits[index], statistics[index] = explained_film.logits[0], explained_film.statistics[0]
+            maps[index] = explained_film.activation_map[0]
+        judged = self.policy != "off"
+        reasons = self.gate.reasons(films, statistics) if judged else [()] * len(films)
+        return list(zip(probabilities(logits, self.contract.calibration).tolist(), reasons, maps, strict=True))
 
     def postprocess(
         self, requests: Sequence[FilmRequest | FilmError], films: Sequence[Film | FilmError], passes: Sequence[Pass]
@@ -150,18 +162,21 @@ class PneumoniaHandler:
         """Return the response to each film: what was asked for of those that were decoded, in order, or its error."""
         remaining = iter(passes)
         return [
-            self._response(request, film, *next(remaining))
+            self._response(request, film, next(remaining))
             if isinstance(request, FilmRequest) and isinstance(film, Film)
             else Response.of(film if isinstance(film, FilmError) else FailedFilm("the model failed on this film"))
             for request, film in zip(requests, films, strict=True)
         ]
 
-    def _response(self, request: FilmRequest, film: Film, p_pneumonia: float, activation_map: Map | None) -> Response:
-        asked = request.parameters
+    def _response(self, request: FilmRequest, film: Film, seen: Pass) -> Response:
+        asked, (p_pneumonia, reasons, activation_map) = request.parameters, seen
+        if reasons and self.policy == "reject":
+            return Response.of(RejectedByGate(reasons))
         if asked.answer == "picture" and activation_map is not None:
             return Response.picture(picture(film, activation_map, opacity=asked.opacity))
         point = self._point(asked)
-        found = result(p_pneumonia, film.facts, contract=self.contract, point=point)
+        said = warnings(film.facts, reasons, self.contract.gate)
+        found = result(p_pneumonia, contract=self.contract, point=point, warnings=said)
         more: dict[str, Any] = {}
         if asked.detail:
             more["detail"] = detail(
@@ -172,6 +187,7 @@ class PneumoniaHandler:
                 contract=self.contract,
                 contract_sha256=self.contract_sha256,
                 point=point,
+                reasons=reasons,
             )
         if activation_map is not None:
             more["explanation"] = explanation(activation_map, film.facts)

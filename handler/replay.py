@@ -85,7 +85,7 @@ def replay(receipt: Path, film: Path, archive: Path) -> Iterator[Comparison]:
         decoded = decode(content)
         logits = Engine(Path(folder, MEMBERS[1])).logits(decoded.pixels[None])  # (1, 2)
         (p_pneumonia,) = probabilities(logits, contract.calibration)
-        found = result(float(p_pneumonia), decoded.facts, contract=contract, point=point)
+        found = result(float(p_pneumonia), contract=contract, point=point)
         digests = {
             "film_sha256": _sha256(content),
             "archive_sha256": _sha256(packed),

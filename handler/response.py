@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from http import HTTPStatus
 from typing import Any, Self
 
-from handler.errors import FilmError
+from handler.errors import FilmError, RejectedByGate
 from handler.screening import Result
 
 JSON, PNG = "application/json", "image/png"
@@ -25,7 +25,10 @@ class Response:
     def of(cls, outcome: Result | FilmError, **more: Any) -> Self:
         """Return the answer that a result or an error makes; `more` are further keys of a result."""
         if isinstance(outcome, FilmError):
-            body: dict[str, Any] = {"error": {"code": outcome.code, "message": str(outcome)}}
+            error: dict[str, Any] = {"code": outcome.code, "message": str(outcome)}
+            if isinstance(outcome, RejectedByGate):
+                error["reasons"] = outcome.reasons
+            body = {"error": error}
             return cls(status=outcome.status, reason=outcome.code, body=json.dumps(body).encode())
         return cls(status=HTTPStatus.OK, reason="OK", body=json.dumps(asdict(outcome) | more).encode())
 

@@ -1,12 +1,12 @@
-"""From logits to a result: calibration, operating point, decision, warnings."""
+"""From logits to a result: calibration, operating point, decision."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from handler.contract import Calibration, Gate, ModelContract, OperatingPoint, Uncertainty
-from handler.imaging import Facts
+from handler.contract import Calibration, ModelContract, OperatingPoint, Uncertainty
 
 Probabilities = npt.NDArray[np.float64]
 """p_pneumonia (B,), calibrated, 0 to 1."""
@@ -66,30 +66,20 @@ def uncertain(p_pneumonia: Probabilities, threshold: float, rule: Uncertainty) -
     return ~certain
 
 
-def result(p_pneumonia: float, facts: Facts, *, contract: ModelContract, point: OperatingPoint) -> Result:
+def result(
+    p_pneumonia: float, *, contract: ModelContract, point: OperatingPoint, warnings: Sequence[str] = ()
+) -> Result:
     """Return the result of a film at an operating point.
 
     Args:
         p_pneumonia: Calibrated, 0 to 1.
-        facts: Of the same film.
-        contract: Names the labels; its note and its gate's warnings go with the result.
+        contract: Names the labels; its note goes with the result.
         point: The operating point.
+        warnings: Of the film, which go with the note: `handler.gate.warnings`.
     """
     p = np.array([p_pneumonia])
     return Result(
         prediction=contract.labels[int(decide(p, point.threshold)[0])],
         p_pneumonia=float(served(p)[0]),
-        note=" ".join([contract.note, *warnings(facts, contract.gate)]),
+        note=" ".join([contract.note, *warnings]),
     )
-
-
-def warnings(facts: Facts, gate: Gate) -> list[str]:
-    """Return the warnings that a film's result carries: one sentence a reason, most often none."""
-    found = []
-    if facts.colour > gate.max_colour:
-        found.append("Warning: a colour picture, not a radiograph.")
-    if facts.contrast < gate.min_contrast:
-        found.append("Warning: lower contrast than the films the model was trained on.")
-    if facts.shortest_px < gate.min_side_px:
-        found.append(f"Warning: smaller than {gate.min_side_px} pixels a side, detail is missing.")
-    return [*found, *facts.presentation.warnings(), *facts.warnings]

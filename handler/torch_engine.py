@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from handler.engine import Explanation, Films, Outputs
+from handler.engine import Explanation, Films, Outputs, Seen
 from handler.network import ServedGraph, load_net
 
 
@@ -29,16 +29,22 @@ class TorchEngine:
         net.mobilenet.to(memory_format=torch.channels_last)
         self._graph = ServedGraph(net).eval().to(device)
 
-    def logits(self, films: Films, *, lone: bool = False) -> Outputs:  # noqa: ARG002  (as `Engine.logits`)
-        """Return the logits (B, 2) of grey films (B, 224, 224), 0 to 255; a batch always has the whole device."""
-        with torch.inference_mode():
-            return _on_host(self._graph.net(torch.from_numpy(films).unsqueeze(1).to(self._device)))
+    def logits(self, films: Films, *, lone: bool = False) -> Outputs:
+        """Return the logits (B, 2) of films, as `screen` does."""
+        return self.screen(films, lone=lone).logits
+
+    def screen(self, films: Films, *, lone: bool = False) -> Seen:  # noqa: ARG002  (as `Engine.screen`)
+        """Return logits and statistics of grey films (B, 224, 224), 0 to 255; a batch always has the whole device."""
+        return Seen.of(self._outputs(films))
 
     def explain(self, films: Films) -> Explanation:
-        """Return logits, features and class-activation maps of grey films (B, 224, 224), 0 to 255."""
+        """Return logits, statistics and class-activation maps of grey films (B, 224, 224), 0 to 255."""
+        return Explanation.of(self._outputs(films))
+
+    def _outputs(self, films: Films) -> dict[str, Outputs]:
         with torch.inference_mode():
-            outputs = self._graph(torch.from_numpy(films).to(self._device))
-        return Explanation(**{name: _on_host(value) for name, value in outputs._asdict().items()})
+            outputs = self._graph(torch.from_numpy(films).to(self._device))._asdict()
+        return {name: _on_host(value) for name, value in outputs.items()}
 
 
 def _on_host(values: torch.Tensor) -> Outputs:

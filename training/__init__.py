@@ -12,6 +12,7 @@ Sub-packages, each of which imports only those before it:
     site           validation and recalibration on a site's films
     report         the measures of the model card, and the card
     presentation   the network that recognises negatives and turned films
+    gate           the input gate: its fit, its measures, and the pictures for them
 
 `cli`, `errors` and `files` are for all of them. Imports `handler` for its decoding and its contract: what the server
 sees is what the trainer saw.

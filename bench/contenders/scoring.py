@@ -6,6 +6,7 @@ from typing import Any
 
 from handler.contract import ModelContract
 from handler.engine import Engine
+from handler.gate import Gate, warnings
 from handler.imaging import decode
 from handler.screening import probabilities, result
 
@@ -20,10 +21,13 @@ class Scorer:
         self.contract = ModelContract.load(model_store / "contract.json")
         self._point = self.contract.operating_point(self.contract.default_operating_point)
         self._engine = Engine(model_store / "pneumonia.onnx")
+        self._gate = Gate.load(model_store, self.contract)
 
     def score(self, data: bytes) -> dict[str, Any]:
         """Return `prediction`, `p_pneumonia` (0 to 1) and `note` of one JPEG or PNG."""
         film = decode(data)
-        logits = self._engine.logits(film.pixels[None])  # (1, 2)
-        (p_pneumonia,) = probabilities(logits, self.contract.calibration)
-        return dataclasses.asdict(result(p_pneumonia, film.facts, contract=self.contract, point=self._point))
+        seen = self._engine.screen(film.pixels[None])
+        (p_pneumonia,) = probabilities(seen.logits, self.contract.calibration)
+        (reasons,) = self._gate.reasons([film], seen.statistics)
+        said = warnings(film.facts, reasons, self.contract.gate)
+        return dataclasses.asdict(result(p_pneumonia, contract=self.contract, point=self._point, warnings=said))

@@ -23,12 +23,14 @@ const GATE = {
 /** Sentences of the note that a gate reason says already. */
 const SAID_BY = {
   not_a_chest_film: /not recognised as a chest film/,
+  unlike_training_films: /unlike the films/,
   colour_picture: /colour picture/,
   upside_down: /upside down/,
   on_its_side: /on its side/,
   mirrored: /may be mirrored, or the heart/,
   too_small: /smaller than/,
   low_contrast: /lower contrast/,
+  unusual_exposure: /brighter or darker/,
 };
 
 /** A gate reason in plain words; one that the page does not know yet, by its code. */

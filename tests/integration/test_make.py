@@ -42,6 +42,7 @@ def test_archive_that_is_up_to_date_is_left_alone() -> None:
     [
         "model_store/pneumonia.onnx",
         "model_store/contract.json",
+        "model_store/gate.npz",
         "handler/imaging.py",
         "handler/pneumonia_handler.py",
         "config/model-config.yaml",
@@ -121,7 +122,7 @@ def test_audit_of_packages_passes_only_where_all_were_checked(tmp_path: Path, na
 
 
 def test_another_store_is_packed_and_served_with_its_own_reference_answers(tmp_path: Path) -> None:
-    for name in ("pneumonia.onnx", "contract.json"):
+    for name in ("pneumonia.onnx", "contract.json", "gate.npz"):
         (tmp_path / name).write_bytes((ROOT / "model_store" / name).read_bytes())
     (tmp_path / "reference").mkdir()
     (tmp_path / "reference" / "expected.json").touch()

@@ -12,11 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from handler.screening import warnings
+from handler.gate import Gate
+from handler.imaging import Film
 from training import cli
 from training.data.films import DecodedFilms, FilmFile, decode_films, is_film
 from training.errors import DataError
-from training.evaluate.evaluate import Shipped, serve
+from training.evaluate.evaluate import Shipped, explain_all, serve
 from training.figures.metrics import roc_auc, share
 from training.files import write_json
 
@@ -31,11 +32,13 @@ def main() -> None:
     parser = cli.parser(__doc__, "--model-store", "--json")
     parser.add_argument("--data", type=Path, required=True, help="folder {no_finding,pneumonia}/* of adults' films")
     args = parser.parse_args()
-    result = called(Shipped.load(args.model_store), find_adults(args.data))
+    shipped = Shipped.load(args.model_store)
+    result = called(shipped, find_adults(args.data), Gate.load(args.model_store, shipped.contract))
     for group in GROUPS:
         shares = ", ".join(f"{name} {one['value']:.3f}" for name, one in result["called_pneumonia"][group].items())
         logger.info("%s: %d films, called PNEUMONIA: %s", group, result["films"][group], shares)
-    logger.info("ROC-AUC %.3f, films with a warning %.3f", result["roc_auc"], result["warned"])
+    marked = ", ".join(f"{name} {one['value']:.3f}" for name, one in result["marked"].items())
+    logger.info("ROC-AUC %.3f, films that the input gate marks: %s", result["roc_auc"], marked)
     if args.json:
         write_json(args.json, result, indent=1)
 
@@ -57,10 +60,15 @@ def find_adults(folder: Path) -> DecodedFilms:
     return decode_films(files)
 
 
-def called(shipped: Shipped, films: DecodedFilms) -> dict[str, Any]:
-    """Return which share of each group is called PNEUMONIA at each operating point, with Wilson intervals by films."""
+def called(shipped: Shipped, films: DecodedFilms, gate: Gate) -> dict[str, Any]:
+    """Return which share of each group is called PNEUMONIA at each operating point, and which the input gate marks.
+
+    Intervals are Wilson's, by films.
+    """
     served = serve(shipped, films)
-    warned = [bool(warnings(facts, shipped.contract.gate)) for facts in films.facts]
+    statistics = explain_all(shipped.engine, films.pixels).statistics
+    decoded = [Film(pixels=pixels, facts=facts) for pixels, facts in zip(films.pixels, films.facts, strict=True)]
+    reasons = gate.reasons(decoded, statistics)
     result = {}
     for label, group in enumerate(GROUPS):
         inside = films.labels == label
@@ -70,7 +78,10 @@ def called(shipped: Shipped, films: DecodedFilms) -> dict[str, Any]:
         "films": {group: int((films.labels == label).sum()) for label, group in enumerate(GROUPS)},
         "called_pneumonia": result,
         "roc_auc": round(roc_auc(films.labels, served.log_odds), 6),
-        "warned": round(float(np.mean(warned)), 6),
+        "marked": {
+            "anything": asdict(share(np.array([bool(found) for found in reasons]))),
+            "unlike_training_films": asdict(share(np.array(["unlike_training_films" in found for found in reasons]))),
+        },
     }
 
 

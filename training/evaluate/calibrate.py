@@ -16,8 +16,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import minimize
 
-from handler.contract import SCHEMA_VERSION, Calibration, Gate, ModelContract, Uncertainty
+from handler.contract import SCHEMA_VERSION, Bounds, Calibration, ModelContract, Uncertainty
 from handler.engine import Engine
+from handler.gate import FILE, level
 from handler.imaging import INPUT_PX, VERSION
 from handler.network import MEAN, STD
 from handler.screening import decide, probabilities
@@ -38,6 +39,8 @@ NOTE = "High-recall screening model; not a medical device."
 LICENCE = "MIT; trained on Chest X-Ray Images (Kermany et al. 2018, doi:10.17632/rscbjbr9sj), CC BY 4.0"
 
 
+BEYOND = 0.001
+"""Share of the films learned from that lie beyond each of the gate's bounds."""
 MAX_COLOUR = 8.0
 """Levels between channels; a grey film saved in colour has 0, a tinted scan a few, a photograph tens."""
 
@@ -110,7 +113,7 @@ def calibrate(
         ),
         default_operating_point=DEFAULT,
         uncertainty=choice.uncertainty,
-        gate=gate(learned),
+        gate=bounds(learned, onnx.with_name(FILE)),
         model_sha256=model_sha256,
         data_sha256=data_sha256,
         licence=LICENCE,
@@ -160,10 +163,18 @@ def fit_calibration(logits: Logits, targets: Labels | Floats) -> Calibration:
     return Calibration(temperature=round(best.temperature, 6), bias=round(best.bias, 6))
 
 
-def gate(films: DecodedFilms) -> Gate:
-    """Return what the input gate knows of the films that were learned from."""
-    contrast = np.percentile([facts.contrast for facts in films.facts], 0.1)
-    return Gate(min_contrast=round(float(contrast), 2), max_colour=MAX_COLOUR, min_side_px=INPUT_PX)
+def bounds(films: DecodedFilms, detector: Path) -> Bounds:
+    """Return what the input gate knows of the films that were learned from; `detector` is its file, if there is one."""
+    contrast = np.percentile([facts.contrast for facts in films.facts], 100 * BEYOND)
+    low, high = np.quantile([level(film) for film in films.pixels], (BEYOND, 1 - BEYOND)).tolist()
+    return Bounds(
+        min_contrast=round(float(contrast), 2),
+        max_colour=MAX_COLOUR,
+        min_side_px=min(facts.shortest_px for facts in films.facts),
+        min_level=round(low, 2),
+        max_level=round(high, 2),
+        detector_sha256=sha256(detector) if detector.exists() else "",
+    )
 
 
 def kept_version(contract: Path) -> str:

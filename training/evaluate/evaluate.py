@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from handler.contract import ModelContract
-from handler.engine import Engine
+from handler.engine import Engine, Explanation
 from handler.imaging import INPUT_PX, VERSION
 from handler.screening import decide, log_odds, logistic
 from training import cli
@@ -110,6 +110,14 @@ def logits_of(engine: Engine, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.f
     """Return the logits (N, 2) of films (N, 224, 224), by an engine of `THREADS` threads."""
     with ThreadPoolExecutor(THREADS) as pool:
         return np.concatenate(list(pool.map(lambda film: engine.logits(film[None]), pixels)))
+
+
+def explain_all(engine: Engine, pixels: npt.NDArray[np.uint8]) -> Explanation:
+    """Return logits, statistics, features and activation maps of films (N, 224, 224), as `logits_of` runs them."""
+    with ThreadPoolExecutor(THREADS) as pool:
+        passes = list(pool.map(lambda film: engine.explain(film[None]), pixels))
+    names = [field.name for field in dataclasses.fields(Explanation)]
+    return Explanation(**{name: np.concatenate([getattr(one, name) for one in passes]) for name in names})
 
 
 def serve(shipped: Shipped, films: DecodedFilms) -> Served:

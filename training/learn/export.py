@@ -18,7 +18,7 @@ from torch import Tensor
 
 from handler.engine import Engine
 from handler.imaging import INPUT_PX
-from handler.network import PneumoniaNet, ServedGraph, load_net
+from handler.network import GraphOutputs, PneumoniaNet, ServedGraph, load_net
 from training import cli
 from training.errors import ArtefactError
 
@@ -89,7 +89,7 @@ def export_onnx(weights: Path, path: Path) -> None:
         (films,),
         path,
         input_names=["films"],
-        output_names=["logits", "features", "activation_map"],
+        output_names=list(GraphOutputs._fields),
         dynamic_shapes={"films": {0: torch.export.Dim("batch")}},
         dynamo=True,
         external_data=False,

@@ -34,6 +34,7 @@ REPORTS = (
     "uncertainty",
     "audit",
     "adults",
+    "gate",
     "subgroups",
     "robustness",
     "prevalence",
@@ -68,7 +69,7 @@ def render(model_store: Path) -> str:
         # The contract names the digest of its model: one comparison covers both.
         if reports["report"]["sha256"]["contract.json"] != sha256(model_store / "contract.json"):
             raise ArtefactError(f"{folder}: reports on another contract than {model_store} holds, run make report")
-        for name in ("audit", "adults"):
+        for name in ("audit", "adults", "gate"):
             if reports[name]["model"] != contract.model_version:
                 raise ArtefactError(
                     f"{folder / name}.json: of model {reports[name]['model']}, run make {name} JSON=..."

@@ -111,6 +111,7 @@ def commands(recipe: Recipe, run: str, version: str, *, copies: bool = False, av
         *[f"python -m training.learn.average --data DIR --runs {start} {last} --out {run}"] * averaged,
         f"python -m training.learn.export --run {run}",
         f"python -m training.evaluate.calibrate --run {run} --data DIR --version {version}",
+        f"python -m training.gate.fit --data DIR --run {run} --copies COPIES --adults ADULTS --pictures PICTURES",
         "python -m training.evaluate.reference",
         "python -m training.compare.compare --data DIR --runs RUN... --json REPORT/comparison.json",
         "python -m training.compare.resolution --data DIR --films COPIES --runs RUN... --json REPORT/resolution.json",

@@ -58,7 +58,7 @@ def write_store(store: Path, contract: ModelContract, *, source: Path, reference
     """
     try:
         store.mkdir(parents=True, exist_ok=True)
-        for name in ("pneumonia.onnx", "pneumonia.safetensors"):
+        for name in ("pneumonia.onnx", "pneumonia.safetensors", "gate.npz"):
             if (source / name).exists():  # to serve, the weights are not needed
                 shutil.copyfile(source / name, store / name)
         contract.save(store / "contract.json")

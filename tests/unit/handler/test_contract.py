@@ -47,7 +47,7 @@ def test_unknown_key_of_a_nested_object_is_refused_by_name(tmp_path: Path, field
 
 def test_missing_key_of_a_nested_object_is_refused_by_name(tmp_path: Path, fields: dict[str, Any]) -> None:
     del fields["gate"]["min_side_px"]
-    with pytest.raises(ContractError, match=r"Gate: missing min_side_px"):
+    with pytest.raises(ContractError, match=r"Bounds: missing min_side_px"):
         load(tmp_path, fields)
 
 

@@ -173,9 +173,9 @@ def test_engine_is_given_more_threads_for_a_lone_request(
 ) -> None:
     context.lone_requests = lone_requests
     handler.transport = TransportNames(lone_header="Lone")
-    with mock.patch.object(handler.engine, "logits", wraps=handler.engine.logits) as logits:
+    with mock.patch.object(handler.engine, "screen", wraps=handler.engine.screen) as screen:
         handle(handler, context, {"body": DARK}, {"body": BRIGHT})
-    assert logits.call_args.kwargs == {"lone": lone}
+    assert screen.call_args.kwargs == {"lone": lone}
 
 
 def test_lone_films_get_the_threads_of_the_configuration(context: Context) -> None:
@@ -293,6 +293,42 @@ def test_explanation_adds_up_to_the_log_odds(handler: PneumoniaHandler, context:
     assert 12 * (sum(map(sum, found["map"])) - 0.5) == pytest.approx(math.log(p / (1 - p)), abs=0.05)
     box = [found[name] for name in ("left_px", "top_px", "right_px", "bottom_px", "width_px", "height_px")]
     assert box == [0, 0, found["width_px"], found["height_px"], found["width_px"], found["height_px"]]
+
+
+def test_marked_film_is_warned_of_with_its_reasons(handler: PneumoniaHandler, context: Context) -> None:
+    context.headers[0] = {"X-Parameters": "detail=true"}
+    (answer,) = handle(handler, context, {"body": BRIGHT})
+    assert "not_a_chest_film" in answer["detail"]["gate"]["reasons"]
+    assert "not recognised as a chest film" in answer["note"]
+
+
+@pytest.mark.parametrize("headers", [{}, {"explain": "True"}, {"explain": "True", "Accept": "image/png"}])
+def test_marked_film_is_rejected_where_the_gate_is_set_to(context: Context, headers: dict[str, str]) -> None:
+    context.model_yaml_config = {"handler": {"gate": "reject"}}
+    handler = PneumoniaHandler()
+    handler.initialize(context)
+    context.headers[0] = headers
+    (answer,) = handle(handler, context, {"body": BRIGHT})
+    assert answer["error"]["code"] == "rejected_by_gate"
+    assert "not_a_chest_film" in answer["error"]["reasons"]
+    assert "not_a_chest_film" in answer["error"]["message"]
+    assert context.statuses[0] == (422, "rejected_by_gate")
+
+
+@pytest.mark.parametrize("setting", ["off", False])
+def test_gate_that_is_off_has_nothing_against_a_film(context: Context, setting: object) -> None:
+    context.model_yaml_config = {"handler": {"gate": setting}}
+    handler = PneumoniaHandler()
+    handler.initialize(context)
+    context.headers[0] = {"X-Parameters": "detail=true"}
+    (answer,) = handle(handler, context, {"body": BRIGHT})
+    assert answer["detail"]["gate"] == {"reasons": []}
+
+
+def test_archive_without_a_gate_is_refused(context: Context) -> None:
+    Path(context.system_properties["model_dir"], "gate.npz").unlink()
+    with pytest.raises(ContractError, match=r"gate\.npz"):
+        PneumoniaHandler().initialize(context)
 
 
 def test_picture_is_sent_where_it_is_accepted(handler: PneumoniaHandler, context: Context) -> None:

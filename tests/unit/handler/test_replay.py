@@ -35,13 +35,14 @@ def said(tmp_path: Path) -> dict[str, Any]:
     served = write_model_store(tmp_path)
     (p,) = probabilities(Engine(tmp_path / "pneumonia.onnx").logits(film.pixels[None]), served.calibration)
     return detail(
-        result(float(p), film.facts, contract=served, point=point),
+        result(float(p), contract=served, point=point),
         p_pneumonia=float(p),
         facts=film.facts,
         content=FILM,
         contract=served,
         contract_sha256=hashlib.sha256((tmp_path / "contract.json").read_bytes()).hexdigest(),
         point=point,
+        reasons=[],
     )
 
 

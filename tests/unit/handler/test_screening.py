@@ -3,19 +3,14 @@ import dataclasses
 import numpy as np
 import pytest
 
-from handler.bars import Bars
 from handler.contract import Calibration, Uncertainty
-from handler.imaging import Facts
-from handler.presentation import Presentation
-from handler.screening import Result, decide, prediction_set, probabilities, uncertain, warnings
+from handler.screening import Result, decide, prediction_set, probabilities, uncertain
 from handler.screening import result as result_of
 from tests.models import NOTE, contract
 
-PLAIN = Facts(kind="JPEG", width_px=1500, height_px=1200, colour=0.0, contrast=50.0)
 
-
-def result(p_pneumonia: float, facts: Facts = PLAIN, *, name: str = "rule_out") -> Result:
-    return result_of(p_pneumonia, facts, contract=contract(), point=contract().operating_point(name))
+def result(p_pneumonia: float, *warnings: str, name: str = "rule_out") -> Result:
+    return result_of(p_pneumonia, contract=contract(), point=contract().operating_point(name), warnings=warnings)
 
 
 def test_probability_without_bias_is_the_softmax_of_the_scaled_logits() -> None:
@@ -81,31 +76,5 @@ def test_plain_film_has_the_plain_note() -> None:
     assert result(0.3).note == NOTE
 
 
-@pytest.mark.parametrize(
-    ("change", "word"), [({"colour": 10.1}, "colour"), ({"contrast": 4.9}, "contrast"), ({"height_px": 69}, "70")]
-)
-def test_film_beyond_a_bound_is_warned_of(change: dict[str, float], word: str) -> None:
-    facts = dataclasses.replace(PLAIN, **change)  # type: ignore[arg-type]
-    (warning,) = warnings(facts, contract().gate)
-    assert word in warning
-    assert result(0.3, facts).note == f"{NOTE} {warning}"
-
-
-def test_film_at_the_bounds_is_not_warned_of() -> None:
-    facts = Facts(kind="PNG", width_px=70, height_px=70, colour=10.0, contrast=5.0)
-    assert warnings(facts, contract().gate) == []
-
-
-def test_every_reason_is_warned_of() -> None:
-    facts = Facts(kind="PNG", width_px=69, height_px=69, colour=11.0, contrast=4.0)
-    assert len(warnings(facts, contract().gate)) == 3
-
-
-def test_warnings_of_the_format_and_the_presentation_are_passed_on() -> None:
-    facts = dataclasses.replace(PLAIN, warnings=("Warning: one.",), presentation=Presentation(negative=True))
-    assert warnings(facts, contract().gate) == [*Presentation(negative=True).warnings(), "Warning: one."]
-
-
-def test_bars_do_not_count_as_the_films_size() -> None:
-    facts = dataclasses.replace(PLAIN, width_px=200, bars=Bars(left=80, right=60))
-    assert any("70" in said for said in warnings(facts, contract().gate))
+def test_warnings_follow_the_note() -> None:
+    assert result(0.3, "Warning: one.", "Warning: two.").note == f"{NOTE} Warning: one. Warning: two."

@@ -100,12 +100,29 @@ REPORT |= {
         {"recipe": "small", "resolution_px": 96, "seed": 3, "worst_counterfactual": 0.97, "roc_auc": 0.99}
         | {"decoding_ms": 1.2, "engine_ms": 3.4}
     ],
+    "gate": {
+        "model": "0.0.0-test",
+        "films": {"fitted": 90, "held_out": 40, "patients_held_out": 20},
+        "children": {
+            "held_out": {"anything": RATE},
+            "cross_fitted": RATE,
+            "copies": {"anything": RATE},
+            "acquisitions": {"close framing": RATE},
+        },
+        "adults": {"n": 13, "anything": RATE, "reasons": {"unlike_training_films": RATE}},
+        "pictures": {
+            "icons": {"n": 7, "refused": 1, **dict.fromkeys(("as_they_are", "grey", "not_a_chest_film"), RATE)}
+        },
+        "all_pictures": {"as_they_are": RATE, "grey": RATE},
+        "alternatives": {"the last features": dict.fromkeys(("acquisitions", "adults", "pictures"), RATE)},
+        "served_otherwise": {"films": 40, "differ": 1},
+    },
     "adults": {
         "model": "0.0.0-test",
         "films": {"no_finding": 6, "pneumonia": 7},
         "called_pneumonia": {"no_finding": dict.fromkeys(POINTS, RATE)},
         "roc_auc": 0.44,
-        "warned": 0.1,
+        "marked": {"anything": RATE, "unlike_training_films": RATE},
     },
 }
 REPORT["report"]["films"]["held_out"] = REPORT["report"]["films"]["learned"]
