@@ -182,7 +182,7 @@ BAD_STARTS: dict[str, BadStart] = {
     "cut-off-archive": BadStart(title="a cut-off archive", condition=_changed(_cut_off), words="cannot be read"),
     "damaged-archive": BadStart(title="an archive with a damaged model", condition=_changed(_damage), words=MODEL),
     "archive-without-model": BadStart(
-        title="an archive without its model", condition=_changed(_lose_model), words="does not load"
+        title="an archive without its model", condition=_changed(_lose_model), words=MODEL
     ),
 }
 """By name."""

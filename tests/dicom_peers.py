@@ -244,7 +244,7 @@ def associated(
 ) -> Iterator[Any]:
     """An association with the node, for the film's SOP class and transfer syntax; it may have been refused."""
     entity = AE(calling)
-    entity.dimse_timeout = 5  # of a test that cuts its own connection
+    entity.dimse_timeout = entity.acse_timeout = 5  # of a test that cuts its own connection
     entity.add_requested_context(Verification)
     if film is not None:
         data_set = dcmread(io.BytesIO(film))

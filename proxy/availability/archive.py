@@ -13,12 +13,14 @@ from typing import Any, Self
 import yaml
 
 from proxy.errors import ArchiveError, ProbeError, WrongResultError
+from proxy.settings import MODEL_NAME
 from proxy.torchserve.client import Reply
 
 MANIFEST = "MAR-INF/MANIFEST.json"
 """By torch-model-archiver; names the handler's file."""
 
 CONTRACT = "contract.json"
+MODEL = f"{MODEL_NAME}.onnx"
 CONFIG = "model-config.yaml"
 EXPECTED = "reference/expected.json"
 OFFICIAL_TEST, CARD = "report/official_test.json", "report/MODEL_CARD.md"
@@ -95,6 +97,7 @@ class Archive:
                 _check_members(archive)
                 manifest, contract, record = (_json(archive, name) for name in (MANIFEST, CONTRACT, EXPECTED))
                 archive.getinfo(manifest["model"]["handler"])
+                _check_model(archive, contract)
                 config = yaml.safe_load(_read(archive, CONFIG))
                 names = set(archive.namelist())
                 return cls(
@@ -122,6 +125,12 @@ class Archive:
 def _check_members(archive: zipfile.ZipFile) -> None:
     if damaged := archive.testzip():
         raise zipfile.BadZipFile(f"{damaged} in it is damaged")
+
+
+def _check_model(archive: zipfile.ZipFile, contract: Mapping[str, Any]) -> None:
+    """Compare the model with the contract's digest of it, where that has one: a worker would find out only later."""
+    if "model_sha256" in contract and hashlib.sha256(archive.read(MODEL)).hexdigest() != contract["model_sha256"]:
+        raise ValueError(f"{MODEL} is not the model that {CONTRACT} was written for")
 
 
 def _films(archive: zipfile.ZipFile, record: dict[str, Any]) -> tuple[ReferenceFilm, ...]:

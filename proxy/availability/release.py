@@ -148,7 +148,7 @@ class Releases:
 
     async def begin(self, archive: Archive) -> Release:
         """Start the first release, without waiting for it."""
-        self.current = self._release(archive, self._settings)
+        self.current = await self._release(archive, self._settings)
         await self.current.start()
         self._point_at(self.current)
         return self.current
@@ -177,7 +177,7 @@ class Releases:
             if self.candidate is not None:
                 raise DeployError(f"{self.candidate.archive.name} is a candidate already: promote or abandon it")
             archive = await asyncio.to_thread(Archive.read, path)
-            candidate = self._release(archive, self._beside())
+            candidate = await self._release(archive, self._beside())
             report(f"starting {archive.name} beside {self.current.archive.name}")
             if archive.sha256 == self.current.archive.sha256:
                 report("they are the same archive")
@@ -323,22 +323,11 @@ class Releases:
                 copy.unlink(missing_ok=True)
             raise DeployError(f"MODEL_STORE cannot be written, the next start would not serve it: {exc}") from exc
 
-    def _release(self, archive: Archive, settings: Settings) -> Release:
+    async def _release(self, archive: Archive, settings: Settings) -> Release:
         """Return a release with a copy of its archive: what happens to the file on disk does not reach it."""
         self._number += 1
         store = settings.run_dir / "archives" / str(self._number)
-        copy = store / f"{MODEL_NAME}.mar"
-        try:
-            store.mkdir(mode=0o700, parents=True)
-            require_disk(settings.run_dir, archive.run_bytes)
-            shutil.copyfile(archive.path, copy)
-            served = Archive.read(copy)
-        except StartError:
-            shutil.rmtree(store, ignore_errors=True)
-            raise
-        except (OSError, ProxyError) as exc:
-            shutil.rmtree(store, ignore_errors=True)
-            raise StartError(f"{archive.path} cannot be copied to RUN_DIR: {exc}") from exc
+        served = await asyncio.to_thread(_copied, archive, store, settings.run_dir)  # films are screened meanwhile
         own = settings.model_copy(update={"model_store": store, "run_dir": settings.run_dir / str(self._number)})
         return Release(served, own, self._buffer)
 
@@ -365,6 +354,25 @@ class Releases:
         if self._command.locked():
             raise DeployError("another command is under way")
         return self._command
+
+
+def _copied(archive: Archive, store: Path, run_dir: Path) -> Archive:
+    """Copy an archive to a new folder in RUN_DIR, and read the copy.
+
+    Raises:
+        StartError: There is no room for it, or it cannot be copied.
+    """
+    copy = store / f"{MODEL_NAME}.mar"
+    try:
+        store.mkdir(mode=0o700, parents=True)
+        require_disk(run_dir, archive.run_bytes)
+        shutil.copyfile(archive.path, copy)
+        return Archive.read(copy)
+    except (OSError, ProxyError) as exc:
+        shutil.rmtree(store, ignore_errors=True)
+        if isinstance(exc, StartError):
+            raise
+        raise StartError(f"{archive.path} cannot be copied to RUN_DIR: {exc}") from exc
 
 
 def _holds(path: Path, archive: Archive) -> bool:

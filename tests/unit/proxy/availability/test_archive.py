@@ -1,3 +1,4 @@
+import hashlib
 import json
 import math
 import zipfile
@@ -109,6 +110,20 @@ def test_damaged_archive_is_refused(pack: Callable[[Members], Path]) -> None:
     path.write_bytes(content)
     with pytest.raises(ArchiveError):
         Archive.read(path)
+
+
+def with_model(content: bytes) -> Members:
+    contract = json.loads(MEMBERS[CONTRACT]) | {"model_sha256": hashlib.sha256(b"weights").hexdigest()}
+    return {**MEMBERS, CONTRACT: json.dumps(contract).encode(), "pneumonia.onnx": content}
+
+
+def test_model_is_the_one_of_the_contract(pack: Callable[[Members], Path]) -> None:
+    Archive.read(pack(with_model(b"weights")))
+    with pytest.raises(ArchiveError, match=r"pneumonia\.onnx is not the model that contract\.json was written for"):
+        Archive.read(pack(with_model(b"other weights")))
+    members = with_model(b"weights")
+    with pytest.raises(ArchiveError, match=r"pneumonia\.onnx"):
+        Archive.read(pack({name: content for name, content in members.items() if name != "pneumonia.onnx"}))
 
 
 def test_archive_with_a_damaged_model_is_refused_by_its_name(pack: Callable[[Members], Path]) -> None:
