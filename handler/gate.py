@@ -14,6 +14,7 @@ import hashlib
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Literal, Self, get_args
 
@@ -47,7 +48,7 @@ FILE = "gate.npz"
 _TURNED: dict[Turned, Reason] = {"upside down": "upside_down", "on its side": "on_its_side", "mirrored": "mirrored"}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Detector:
     """How far films lie from those that were learned from: 1 is about the mean of these."""
 
@@ -70,12 +71,24 @@ class Detector:
 
     def distances(self, statistics: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Return the distances (B,) of films by their statistics (B, D)."""
-        standard = (statistics - self.mean) / self.scale
-        along = standard @ self.directions  # (B, K)
-        weights = 1 / self.variances - 1 / self.rest
-        squares = (along * along) @ weights + np.einsum("bd,bd->b", standard, standard) / self.rest
-        distances: npt.NDArray[np.float32] = np.sqrt(np.maximum(squares, 0) / len(self.mean))
+        across, along = self._folded
+        away = statistics - self.mean
+        standard, nearer = away * across, away @ along  # (B, D), (B, K)
+        squares = np.einsum("bd,bd->b", standard, standard) - np.einsum("bk,bk->b", nearer, nearer)
+        distances: npt.NDArray[np.float32] = np.sqrt(np.maximum(squares, 0))
         return distances
+
+    @cached_property
+    def _folded(self) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        """Factors (D,) that count all directions as the rest, and (D, K), what is too much of it in those kept.
+
+        Those have the larger variances. With everything folded in, a film takes half the time.
+        """
+        size = len(self.mean)
+        surplus = np.sqrt(np.maximum(1 / self.rest - 1 / self.variances, 0) / size)
+        across = 1 / (self.scale * np.sqrt(self.rest * size))
+        along = self.directions * surplus / self.scale[:, None]
+        return across.astype(np.float32), along.astype(np.float32)
 
     def save(self, path: Path) -> None:
         """Write the detector, its directions at half precision."""

@@ -124,7 +124,7 @@ def detector(*, model_sha256: str = "0" * 64, unlike: float = 1e9) -> Detector:
         mean=np.zeros(STATISTICS, dtype=np.float32),
         scale=np.ones(STATISTICS, dtype=np.float32),
         directions=np.eye(STATISTICS, 2, dtype=np.float32),
-        variances=np.array([2.0, 0.5], dtype=np.float32),
+        variances=np.array([2.0, 1.5], dtype=np.float32),
         rest=1.0,
         unlike=unlike,
         foreign=10 * unlike,
