@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import warnings
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -144,7 +145,10 @@ def _run(command: Sequence[str], folder: Path) -> None:
 def _fits(path: Path) -> bool:
     """Return whether the sides of a picture file lie within SIDES_PX."""
     try:
-        with Image.open(path) as image:
+        with (
+            warnings.catch_warnings(action="ignore", category=Image.DecompressionBombWarning),
+            Image.open(path) as image,
+        ):
             return SIDES_PX[0] <= min(image.size) and max(image.size) <= SIDES_PX[1]
     except (OSError, Image.DecompressionBombError):
         return False
