@@ -82,6 +82,13 @@ AUDITED = {
 FALLS = dict.fromkeys(("roc_auc", "specificity_at_0.997", "specificity_at_0.99"), True)
 REPORT |= {
     "official_test": {"versions": [OFFICIAL], "others": [OTHER]},
+    "uncertainty": [
+        {
+            "films": "as they are",
+            "covered": {"NORMAL": RATE, "PNEUMONIA": RATE},
+            "uncertain": {"rule_out": RATE, "balanced": RATE},
+        }
+    ],
     "acquisitions": [
         {"films": "close framing", "roc_auc": 0.98, "ece": 0.03, "operating_points": dict.fromkeys(POINTS, CROSSFITTED)}
     ],

@@ -67,7 +67,17 @@ def result(out: Path, name: str) -> Any:
 
 
 def test_report_and_small_plots_are_written(out: Path) -> None:
-    names = ["acquisitions", "confounders", "crossfit", "prevalence", "report", "robustness", "subgroups", "validation"]
+    names = [
+        "acquisitions",
+        "confounders",
+        "crossfit",
+        "prevalence",
+        "report",
+        "robustness",
+        "subgroups",
+        "uncertainty",
+        "validation",
+    ]
     assert sorted(path.stem for path in out.glob("*.json")) == names
     assert all((out / name).stat().st_size < 60_000 for name in ("roc.png", "reliability.png"))
 
