@@ -113,7 +113,7 @@ def _font() -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
 
 def _with_legend(film: Image.Image, largest: float) -> Image.Image:
     """Return the film (W, H) above a strip with the colours, what they mean, and the disclaimer."""
-    whole = Image.new("RGB", (max(film.width, 260), film.height + LEGEND_PX))
+    whole = Image.new("RGB", (max(film.width, LONGEST_PX), film.height + LEGEND_PX))
     whole.paste(film, ((whole.width - film.width) // 2, 0))
     draw = ImageDraw.Draw(whole)
     ends = ((4, AGAINST), (whole.width - 20, FOR))

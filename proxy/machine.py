@@ -39,6 +39,12 @@ def most_connections(workers: int) -> int:
     return limit - own
 
 
+def workers_that_fit(proc: Path = Path("/proc"), cgroups: Path = Path("/sys/fs/cgroup")) -> int | None:
+    """Return for how many workers, one at least, there is memory; None where the system does not say."""
+    limit = min((size for _, size in _memory_limits(proc, cgroups)), default=None)
+    return None if limit is None else max(1, (limit - LEAST_MEMORY) // LEAST_MEMORY_PER_WORKER)
+
+
 def require_memory(workers: int, proc: Path = Path("/proc"), cgroups: Path = Path("/sys/fs/cgroup")) -> None:
     """Refuse to start where the workers could not load the model.
 
@@ -66,7 +72,7 @@ def require_disk(folder: Path, needed: int) -> None:
 
 def _memory_limits(proc: Path, cgroups: Path) -> Iterator[tuple[str, int]]:
     """Yield the bytes that may be had, by what bounds them; nothing where the system does not say."""
-    with suppress(OSError, ValueError, KeyError):
+    with suppress(OSError, ValueError, LookupError):
         lines = (line.split() for line in (proc / "meminfo").read_text().splitlines())
         kilobytes = {fields[0]: int(fields[1]) for fields in lines}
         yield "what is available", 1024 * (kilobytes["MemAvailable:"] + kilobytes["SwapFree:"])
@@ -77,7 +83,7 @@ def _memory_limits(proc: Path, cgroups: Path) -> Iterator[tuple[str, int]]:
 
 def _cgroup_files(proc: Path, cgroups: Path) -> Iterator[Path]:
     """Yield the files with the limits of this process's control groups and those above, of version 2 and 1."""
-    with suppress(OSError):
+    with suppress(OSError, ValueError):
         for line in (proc / "self" / "cgroup").read_text().splitlines():
             _, controllers, path = line.split(":", 2)
             version_1 = "memory" in controllers.split(",")

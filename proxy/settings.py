@@ -17,6 +17,7 @@ from limits import parse as parse_limit
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from proxy.errors import SettingsError
+from proxy.machine import workers_that_fit
 
 ROOT = Path(__file__).resolve().parent.parent
 """The repository, or the image's folder that holds the same rooms."""
@@ -42,6 +43,12 @@ def usable_cores() -> int:
         return cores
 
 
+def default_workers() -> int:
+    """Return one worker a core, as far as memory holds them."""
+    fit = workers_that_fit()
+    return usable_cores() if fit is None else min(usable_cores(), fit)
+
+
 def _networks(text: str) -> str:
     for item in text.split(","):
         ipaddress.ip_network(item.strip())  # raises ValueError, which names it
@@ -61,7 +68,7 @@ class Settings(BaseModel):
     host: str = "127.0.0.1"
     """Where the public port listens."""
     port: Port = 7860
-    workers: int = Field(default_factory=usable_cores, ge=1, le=MAX_WORKERS)
+    workers: int = Field(default_factory=default_workers, ge=1, le=MAX_WORKERS)
     """TorchServe workers; each screens one film at a time on one core."""
     inference_port: Port = 8080
     management_port: Port = 8081

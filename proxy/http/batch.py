@@ -156,6 +156,7 @@ class _Films:
         task = asyncio.create_task(self._screen(self.results[-1], self._film, place, self._began))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(lambda _: place.close())  # a task that is cancelled at once never runs
 
     async def room(self) -> None:
         """Wait until a film that came now would have its turn."""

@@ -6,6 +6,9 @@ from typing import Any
 from proxy.availability.archive import Archive
 
 NOT_MEASURED = "not yet measured"
+MEASURED = (
+    "on held-out films that the thresholds were chosen on, hence a little optimistic: the card has cross-fitted figures"
+)
 
 
 def describe(archive: Archive, *, prevalence: float | None) -> dict[str, Any]:
@@ -28,6 +31,7 @@ def describe(archive: Archive, *, prevalence: float | None) -> dict[str, Any]:
         "note": contract["note"],
         "licence": contract["licence"],
         "served_operating_point": archive.operating_point,
+        "measured": MEASURED,
         "operating_points": [_point(point, prevalence) for point in contract["operating_points"]],
         "prevalence": prevalence,
         "uncertainty": contract["uncertainty"],

@@ -61,7 +61,9 @@ class _File:
 
 
 FILES: Final = {
-    INDEX if path.name == "index.html" else f"/page/{path.name}": _File.of(path) for path in sorted(FOLDER.iterdir())
+    INDEX if path.name == "index.html" else f"/page/{path.name}": _File.of(path)
+    for path in sorted(FOLDER.iterdir())
+    if path.suffix in TYPES
 }
 """By path."""
 

@@ -1,6 +1,6 @@
 """What a client asks of a film, on its way from the query of a request to the handler, which reads it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Literal
 from urllib.parse import parse_qsl, urlencode
@@ -34,7 +34,7 @@ def film_parameters(query: bytes, answer: Answer) -> str:
         )
     except ValueError as exc:
         raise ParameterError("the query cannot be read: NAME=VALUE, joined by &") from exc
-    if any(name in ("", "answer") for name, _ in pairs):
+    if any(name in ("", "answer") or (name == "opacity" and answer == "result") for name, _ in pairs):
         raise ParameterError("there is no such parameter; there are operating_point, detail, and opacity of /explain")
     if len(query) > MAX_QUERY_BYTES:
         raise ParameterError(f"the query is over {MAX_QUERY_BYTES} bytes")
@@ -42,9 +42,25 @@ def film_parameters(query: bytes, answer: Answer) -> str:
 
 
 def explanation_answer(headers: Mapping[str, str]) -> Answer:
-    """Return which explanation a client accepts: JSON, unless it asks for a picture."""
-    accepted = headers.get("accept", "").lower()
-    return "picture" if PNG in accepted or "image/*" in accepted else "explanation"
+    """Return which explanation a client accepts: JSON, unless it asks for a picture at least as much."""
+    weights = {JSON: 0.0, PNG: 0.0}
+    for item in headers.get("accept", "").lower().split(","):
+        kind, *options = (part.strip() for part in item.split(";"))
+        for ours, weight in weights.items():
+            if kind == ours or (kind.endswith("/*") and ours.startswith(kind[:-1])):
+                weights[ours] = max(weight, _weight(options))
+    return "picture" if weights[PNG] and weights[PNG] >= weights[JSON] else "explanation"
+
+
+def _weight(options: Sequence[str]) -> float:
+    """Return the weight that a media range has by its options (RFC 9110, section 12.4.2): 1 where it has none."""
+    for option in options:
+        if option.startswith("q="):
+            try:
+                return float(option[2:])
+            except ValueError:
+                return 0.0
+    return 1.0
 
 
 def content_type(status: int, answer: Answer) -> str:

@@ -41,11 +41,12 @@ class Predict:
         async with errors_answered(send):
             headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
             answer = explanation_answer(headers) if scope["path"] == EXPLAIN else "result"
-            screened = await self._screen(headers, film_parameters(scope["query_string"], answer), receive)
+            parameters = film_parameters(scope["query_string"], answer)
+            screened = await self._screen(headers, parameters, receive)
         if screened is not None:
             reply, archive = screened
             kind = content_type(reply.status, answer)
-            detailed = kind == JSON and b"detail=true" in scope["query_string"]
+            detailed = kind == JSON and "detail=true" in parameters.split("&")
             body = with_origin(reply.body, archive) if detailed else reply.body
             await send_whole(send, reply.status, body, {VERSION_HEADER: archive.version}, content_type=kind)
 

@@ -94,7 +94,10 @@ class Trace:
                 span.set_attribute("http.response.status_code", status)
                 if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
                     span.set_status(self._failed)
-                if status != HTTPStatus.NOT_FOUND:  # else it is whatever the client made up
+                if status not in (
+                    HTTPStatus.NOT_FOUND,
+                    HTTPStatus.UNAUTHORIZED,
+                ):  # else it is whatever the client made up
                     span.update_name(f"{scope['method']} {scope['path']}")
                     span.set_attribute("url.path", scope["path"])
                 for name, value in message["headers"]:

@@ -46,12 +46,14 @@ async function dropped(transfer) {
 async function collect(entry, found) {
   if (found.length > MAX_FILMS || entry.name.startsWith(".")) return;
   if (entry.isFile) {
-    found.push(await new Promise((resolve, reject) => entry.file(resolve, reject)));
+    // One that cannot be opened gets a card all the same, which says so.
+    found.push(await new Promise((resolve) => entry.file(resolve, () => resolve(new File([], entry.name)))));
     return;
   }
   const reader = entry.createReader();
   for (;;) {
-    const some = await new Promise((resolve, reject) => reader.readEntries(resolve, reject));
+    // A folder that cannot be read on is one with no more in it.
+    const some = await new Promise((resolve) => reader.readEntries(resolve, () => resolve([])));
     if (some.length === 0) return;
     for (const inner of some) await collect(inner, found);
   }

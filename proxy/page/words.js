@@ -85,8 +85,8 @@ export function scale(result) {
 export function operatingPoint({ threshold, sensitivity, specificity }) {
   const between = ({ value, low, high }) => `${percent(value)} (${percent(low)} to ${percent(high)})`;
   return (
-    `Threshold ${threshold}. On films held out of training it finds ${between(sensitivity)} of those with pneumonia ` +
-    `and clears ${between(specificity)} of those without.`
+    `Threshold ${threshold}. On the held-out films that it was chosen on it finds ${between(sensitivity)} of those ` +
+    `with pneumonia and clears ${between(specificity)} of those without.`
   );
 }
 

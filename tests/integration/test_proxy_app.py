@@ -19,6 +19,7 @@ import pytest
 import uvicorn
 from aiohttp import web
 from aiohttp.test_utils import TestServer, unused_port
+from yarl import URL
 
 from handler.errors import DeferredFilm
 from handler.parameters import FilmRequest, Parameters
@@ -160,7 +161,10 @@ class Bench:
         return await self.send("POST", path, data=form, **options)
 
     async def send(self, method: str, path: str, **options: Any) -> Response:
-        async with aiohttp.ClientSession() as session, session.request(method, self.url + path, **options) as response:
+        async with (
+            aiohttp.ClientSession() as session,
+            session.request(method, URL(self.url + path, encoded=True), **options) as response,
+        ):
             return Response(response.status, await response.read(), response.headers)
 
 
@@ -277,6 +281,12 @@ async def test_receipt_is_completed_by_what_the_handler_cannot_know(bench: Bench
     assert json.loads(reply.body) == {"prediction": "NORMAL", "detail": {"receipt": receipt}}
 
 
+async def test_receipt_is_completed_however_the_query_is_written(bench: Bench) -> None:
+    bench.torchserve.body = b'{"prediction": "NORMAL", "detail": {"receipt": {}}}'
+    reply = await bench.predict(path="/predict?de%74ail=%74rue")
+    assert set(json.loads(reply.body)["detail"]["receipt"]) == {"archive_sha256", "request_id"}
+
+
 async def test_explanation_may_be_a_picture(bench: Bench) -> None:
     bench.torchserve.body = b"\x89PNG\r\n\x1a\n"
     reply = await bench.predict(path="/explain?detail=true", headers={"Accept": "image/png"})
@@ -291,7 +301,7 @@ async def test_error_of_an_explanation_is_no_picture(bench: Bench) -> None:
     assert (reply.status, reply.headers["Content-Type"]) == (422, "application/json")
 
 
-@pytest.mark.parametrize("query", ["detail", "a=" + "b" * 500, "=&=", "answer=picture", "a=1&" * 9])
+@pytest.mark.parametrize("query", ["detail", "a=" + "b" * 500, "=&=", "answer=picture", "opacity=0.3", "a=1&" * 9])
 async def test_query_that_cannot_be_read_is_refused_before_the_film(bench: Bench, query: str) -> None:
     reply = await bench.predict(path=f"/predict?{query}")
     assert (reply.status, json.loads(reply.body)["error"]["code"]) == (422, "invalid_parameter")

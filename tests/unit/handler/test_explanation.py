@@ -57,6 +57,11 @@ def test_without_opacity_the_film_is_drawn_alone() -> None:
     assert np.ptp(drawn(np.ones((5, 5)), opacity=0.0)) == 0
 
 
+def test_legend_has_room_below_a_narrow_film() -> None:
+    narrow = replace(FACTS, height_px=4 * 400)
+    assert drawn(np.ones((5, 5)), opacity=0.5, facts=narrow).shape[1] == 320
+
+
 def test_bars_stay_black() -> None:
     facts = replace(FACTS, bars=Bars(left=100))
     assert drawn(np.ones((5, 5)), opacity=1.0, facts=facts)[:230, :70].max() == 0

@@ -1,11 +1,13 @@
 import hashlib
 import json
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from handler.contract import ModelContract
 from handler.detail import detail
 from handler.engine import Engine
 from handler.imaging import decode
@@ -21,11 +23,15 @@ FILM = jpeg(grey(level=150))
 def archive(tmp_path: Path) -> Path:
     write_model_store(tmp_path)
     path = tmp_path / "model.mar"
+    pack(path, tmp_path)
+    return path
+
+
+def pack(path: Path, store: Path) -> None:
     with zipfile.ZipFile(path, "w") as members:
         for name in ("contract.json", "pneumonia.onnx"):
-            members.write(tmp_path / name, name)
+            members.write(store / name, name)
         members.writestr("reference/expected.json", json.dumps({"tolerance": 0.02}))
-    return path
 
 
 @pytest.fixture
@@ -60,7 +66,7 @@ def test_receipt_matches_its_film(tmp_path: Path, archive: Path, said: dict[str,
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("p_pneumonia", 0.0001),
+        ("p_pneumonia", 0.9999),
         ("prediction", "NORMAL"),
         ("threshold", 0.3),
         ("model_version", "9"),
@@ -81,11 +87,34 @@ def test_what_differs_is_named(  # noqa: PLR0913, PLR0917  (fixtures)
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines() if "differs" in line] == [name]
 
 
+def test_prediction_has_to_follow_from_the_receipts_own_p(tmp_path: Path, archive: Path, said: dict[str, Any]) -> None:
+    # At the threshold either label may come out on another processor, but not against the receipt's own p.
+    found = said["receipt"]["p_pneumonia"]
+    contract_file = tmp_path / "contract.json"
+    served = ModelContract.load(contract_file)
+    point = replace(served.operating_points[0], threshold=round(found - 0.001, 4))
+    replace(served, operating_points=(point, *served.operating_points[1:])).save(contract_file)
+    pack(archive, tmp_path)
+    receipt = said["receipt"] | {
+        "threshold": point.threshold,
+        "contract_sha256": hashlib.sha256(contract_file.read_bytes()).hexdigest(),
+    }
+    below = round(point.threshold - 0.001, 4)
+    assert replayed(tmp_path, archive, receipt) == 0
+    assert replayed(tmp_path, archive, receipt | {"prediction": "NORMAL"}) == 1
+    assert replayed(tmp_path, archive, receipt | {"prediction": "NORMAL", "p_pneumonia": below}) == 0
+
+
+@pytest.mark.parametrize("name", ["contract_sha256", "model_sha256", "model_version", "threshold", "film_sha256"])
+def test_receipt_that_lacks_something_is_none(tmp_path: Path, archive: Path, said: dict[str, Any], name: str) -> None:
+    assert replayed(tmp_path, archive, {key: value for key, value in said["receipt"].items() if key != name}) == 2
+
+
 def test_other_film_does_not_match(tmp_path: Path, archive: Path, said: dict[str, Any]) -> None:
     assert replayed(tmp_path, archive, said, jpeg(grey(level=60))) == 1
 
 
-@pytest.mark.parametrize("content", [[], {}, {"receipt": 5}, {"film_sha256": "x"}, "text"])
+@pytest.mark.parametrize("content", [[], {}, {"receipt": 5}, {"film_sha256": "x"}, "text", {"p_pneumonia": 10**400}])
 def test_what_is_no_receipt_is_said(tmp_path: Path, archive: Path, content: object) -> None:
     assert replayed(tmp_path, archive, content) == 2
 

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from proxy.errors import SettingsError, StartError
-from proxy.machine import most_connections, require_disk, require_memory
+from proxy.machine import most_connections, require_disk, require_memory, workers_that_fit
 
 
 @pytest.mark.parametrize(("limit", "expected"), [(256, 176), (112, 32), (1_000_000, 999_920)])
@@ -86,3 +86,16 @@ def test_full_disk_is_refused_by_number(tmp_path: Path, monkeypatch: pytest.Monk
     require_disk(tmp_path, 12_000_000)
     with pytest.raises(StartError, match=r"RUN_DIR=.* has 20 MB of disk left: 21 MB are needed"):
         require_disk(tmp_path, 13_000_000)
+
+
+@pytest.mark.parametrize(("available_kb", "workers"), [(100_000, 1), (700_000, 2), (3_000_000, 12)])
+def test_as_many_workers_fit_as_memory_holds(tmp_path: Path, available_kb: int, workers: int) -> None:
+    system = System(tmp_path, available_kb=available_kb)
+    assert workers_that_fit(system.proc, system.cgroups) == workers
+
+
+def test_system_that_does_not_say_bounds_nothing(tmp_path: Path) -> None:
+    assert workers_that_fit(tmp_path / "none", tmp_path / "none") is None
+    system = System(tmp_path, available_kb=1, groups="nonsense\n")
+    (system.proc / "meminfo").write_text("\nMemAvailable:\n")
+    assert workers_that_fit(system.proc, system.cgroups) is None
