@@ -28,6 +28,8 @@ PAGE = 1000
 
 TRY_AGAIN = 500
 """Errors from this status on say nothing of the film: the next run tries it again."""
+MISSING = 404
+"""As it does one that was not there."""
 
 _FIELDS = ", ".join(field.name for field in fields(Row))
 _MARKS = ", ".join("?" for _ in fields(Row))
@@ -81,7 +83,8 @@ class Journal:
         """Return how many films the worklist has, and how many of them need not be screened."""
         (films,) = self._database.execute("SELECT count(DISTINCT key) FROM listing").fetchone()
         (done,) = self._database.execute(
-            "SELECT count(DISTINCT key) FROM listing JOIN films USING (key) WHERE status < ?", (TRY_AGAIN,)
+            "SELECT count(DISTINCT key) FROM listing JOIN films USING (key) WHERE status < ? AND status != ?",
+            (TRY_AGAIN, MISSING),
         ).fetchone()
         return films, done
 
@@ -95,7 +98,7 @@ class Journal:
     def open_tasks(self) -> Iterator[Task]:
         """Return the films that are to be screened, each once however often the worklist names it."""
         last = 0
-        self._database.execute("DELETE FROM films WHERE status >= ?", (TRY_AGAIN,))
+        self._database.execute("DELETE FROM films WHERE status >= ? OR status = ?", (TRY_AGAIN, MISSING))
         while True:
             page = self._database.execute(
                 "SELECT ordinal, key, place FROM listing AS this WHERE ordinal > ?"

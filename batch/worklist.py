@@ -51,6 +51,8 @@ def screen(
     """
     bar = _progress_bar()
     table.check(out)
+    if SCHEME not in worklist and os.path.realpath(worklist) in map(os.path.realpath, (out, _journal(out))):
+        raise InputError(f"{readable(worklist)}: is where the results would go: give them another name")
     entries = list_films(worklist, spare=_is_ours(out))
     made = engine()
     with Journal(_journal(out), f"{made.identity} {_source(worklist)}") as journal:

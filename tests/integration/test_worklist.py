@@ -200,3 +200,23 @@ def test_films_of_an_address_are_screened(store: Path, tmp_path: Path) -> None:
     assert [row["status"] for row in table(tmp_path / "r.csv")] == ["200", "200", "200", "415"]
     assert batch(f"file://{films}/list.csv", tmp_path / "l.csv", store).returncode == 0
     assert [row["status"] for row in table(tmp_path / "l.csv")] == ["200", "200", "404"]
+
+
+def test_worklist_is_not_overwritten_by_its_results(tmp_path: Path, store: Path) -> None:
+    worklist = tmp_path / "list.csv"
+    worklist.write_text("path\nx.jpeg\n")
+    done = subprocess.run(
+        command(worklist, worklist, store), cwd=ROOT, capture_output=True, text=True, timeout=LONG_S, check=False
+    )
+    assert done.returncode == 2
+    assert "another name" in done.stderr
+    assert worklist.read_text() == "path\nx.jpeg\n"
+
+
+def test_film_that_was_missing_is_screened_when_it_has_come(tmp_path: Path, store: Path) -> None:
+    worklist, out, late = tmp_path / "list.csv", tmp_path / "out.csv", tmp_path / "late.jpeg"
+    worklist.write_text(f"path\n{late.as_uri()}\n")
+    for status in ("404", "200"):
+        subprocess.run(command(worklist, out, store), cwd=ROOT, capture_output=True, timeout=LONG_S, check=False)
+        assert [row["status"] for row in table(out)] == [status]
+        late.write_bytes(film())

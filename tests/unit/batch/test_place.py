@@ -131,3 +131,11 @@ def test_address_is_split_into_file_system_and_path(url: str, root: str, path: s
 def test_place_travels_as_text(place: File | Member | Address) -> None:
     assert as_text(place).isascii()
     assert from_text(as_text(place)) == place
+
+
+def test_folders_leave_no_file_open(tmp_path: Path) -> None:
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for _ in range(20):
+        with pytest.raises(NoFilm):
+            File(str(tmp_path)).read(100)
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
