@@ -37,6 +37,7 @@ def context(model_store: Path, *, lone: bool) -> SimpleNamespace:
         model_yaml_config=yaml.safe_load(config),
         system_properties={"model_dir": str(model_store)},
         get_request_header=lambda _, key: "yes" if lone and key == LONE_HEADER else None,
+        get_all_request_header=lambda _: {},
         set_response_status=lambda *_: None,
         set_response_content_type=lambda *_: None,
     )
