@@ -158,7 +158,7 @@ class Queue:
             now = self._clock()
             rows = self._database.execute(
                 "SELECT id, name, sop_instance_uid, failures FROM films WHERE state = 'received' AND due_at <= ?"
-                " ORDER BY id LIMIT ?",
+                " ORDER BY due_at, id LIMIT ?",
                 (now, len(self._claimed) + 1),
             )
             for row in rows:
@@ -210,8 +210,8 @@ class Queue:
         self._change_film(film, assignments, reason, self._clock() + wait_s)
 
     def note_film(self, film: WaitingFilm, reason: str) -> None:
-        """Say in the list why a film waits."""
-        self._change_film(film, "reason = ?", reason)
+        """Say in the list why a film waits, and let the others go first: it may be this one that nothing answers."""
+        self._change_film(film, "reason = ?, due_at = ?", reason, self._clock())
 
     def _change_film(self, film: WaitingFilm, assignments: str, *values: object) -> None:
         with self._transaction() as database:
@@ -223,13 +223,13 @@ class Queue:
     # --- delivering
 
     def due_deliveries(self, destination: str, *, limit: int) -> list[WaitingDelivery]:
-        """Return results that wait for a destination, the oldest first."""
+        """Return results that wait for a destination, the oldest first; those that were tried come last."""
         with self._lock:
             rows = self._database.execute(
                 "SELECT film, name, kind, destination, deliveries.failures"
                 " FROM deliveries JOIN films ON films.id = film"
                 " WHERE destination = ? AND deliveries.state = 'waiting' AND deliveries.due_at <= ?"
-                " ORDER BY film, kind LIMIT ?",
+                " ORDER BY deliveries.due_at, film, kind LIMIT ?",
                 (destination, self._clock(), limit),
             )
             return [WaitingDelivery(**dict(row)) for row in rows]
@@ -266,8 +266,8 @@ class Queue:
         self._change_delivery(delivery, assignments, reason, self._clock() + wait_s)
 
     def note_delivery(self, delivery: WaitingDelivery, reason: str) -> None:
-        """Say in the list why a result waits."""
-        self._change_delivery(delivery, "reason = ?", reason)
+        """Say in the list why a result waits, and let the others go first: it may be this one that nothing answers."""
+        self._change_delivery(delivery, "reason = ?, due_at = ?", reason, self._clock())
 
     def _change_delivery(self, delivery: WaitingDelivery, assignments: str, *values: object) -> None:
         with self._transaction() as database:

@@ -32,12 +32,14 @@ class ScriptedService:
 
     def __init__(self) -> None:
         self.act: Callable[[], None] = lambda: None
+        self.act_on: Callable[[bytes], None] = lambda _: None
         self.calls = 0
 
     def screen(self, film: bytes) -> tuple[Screening, bytes]:
         assert film[128:132] == b"DICM"
         self.calls += 1
         self.act()
+        self.act_on(film)
         return make_screening(), make_png()
 
 
@@ -223,6 +225,35 @@ def test_connection_that_breaks_between_two_results_sends_none_twice(bench: Benc
     bench.destination.act = lambda _: None
     bench.run(60)
     assert len(bench.destination.taken) == len(set(bench.destination.taken)) == 2
+
+
+def test_film_that_brings_the_service_down_holds_up_no_other(bench: Bench) -> None:
+    def act(film: bytes) -> None:
+        if check_object(film).sop_instance_uid == "1.2.3.1":
+            raise RetryLaterError("no answer")
+
+    bench.service.act_on = act
+    for uid in ("1.2.3.1", "1.2.3.2", "1.2.3.3"):
+        bench.add(uid)
+    bench.run(HOUR_S)
+    assert len(bench.destination.taken) == 4
+    assert bench.reasons() == [("received", "no answer")]
+
+
+def test_result_that_ends_every_connection_holds_up_no_other(bench: Bench) -> None:
+    poison: list[bytes] = []
+
+    def act(file: bytes) -> None:
+        poison.append(file)
+        if file == poison[0]:
+            raise RetryLaterError("the association ended")
+
+    bench.destination.act = act
+    for uid in ("1.2.3.1", "1.2.3.2", "1.2.3.3"):
+        bench.add(uid)
+    bench.run(HOUR_S)
+    assert len(bench.destination.taken) == 5
+    assert bench.reasons() == [("waiting", "the association ended")]
 
 
 def test_film_that_is_tried_again_after_its_results_were_sent_has_the_same_uids(bench: Bench, tmp_path: Path) -> None:
