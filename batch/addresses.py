@@ -11,8 +11,7 @@ from urllib.parse import urlsplit
 
 import fsspec
 
-SCHEME = "://"
-"""In every address."""
+from batch.listing import SCHEME
 
 BY_ARROW = frozenset({"s3", "gs", "gcs"})
 

@@ -8,7 +8,6 @@ import os
 import stat
 import zlib
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from batch.errors import FilmTooLarge, MissingFile, NestedArchive, NoFilm, UnreadableFile
@@ -59,9 +58,6 @@ class File:
     def read(self, max_film_bytes: int) -> bytes:
         """Return its bytes; only those of a regular file, so that a pipe does not make us wait."""
         try:
-            if not stat.S_ISREG(Path(self.path).stat().st_mode):
-                raise NoFilm("not a file")
-            # Without waiting, should it have become a pipe meanwhile.
             with open(self.path, "rb", opener=lambda path, flags: os.open(path, flags | os.O_NONBLOCK)) as file:
                 facts = os.fstat(file.fileno())
                 if not stat.S_ISREG(facts.st_mode):

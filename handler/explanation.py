@@ -5,7 +5,7 @@ The map is exact: the model ends in a mean over places and a linear layer, so ea
 Source: Zhou et al., Learning Deep Features for Discriminative Localization, CVPR 2016.
 """
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cache
 from typing import Any
 
@@ -70,12 +70,11 @@ class Area:
 
 def explanation(activation_map: Map, facts: Facts) -> dict[str, Any]:
     """Return the map and where it lies, of what JSON holds. Its sum and a constant are the film's log odds."""
-    area = Area.of(facts)
     each = activation_map / activation_map.size
     return {
         "map": [[round(float(value), 4) for value in row] for row in each],
         "unit": UNIT,
-        **{name: getattr(area, name) for name in Area.__slots__},
+        **asdict(Area.of(facts)),
     }
 
 

@@ -157,18 +157,21 @@ class PneumoniaHandler:
         return list(zip(probabilities(logits, self.contract.calibration).tolist(), reasons, maps, strict=True))
 
     def postprocess(
-        self, requests: Sequence[FilmRequest | FilmError], films: Sequence[Film | FilmError], passes: Sequence[Pass]
+        self, films: Sequence[Film | FilmError], requests: Sequence[FilmRequest], passes: Sequence[Pass]
     ) -> list[Response]:
-        """Return the response to each film: what was asked for of those that were decoded, in order, or its error."""
-        remaining = iter(passes)
+        """Return the response to each film, in order: its error, or what its request asks for.
+
+        Args:
+            films: As `preprocess` returns them.
+            requests: Of those that were decoded.
+            passes: Of the same.
+        """
+        decoded = iter(zip(requests, passes, strict=True))
         return [
-            self._response(request, film, next(remaining))
-            if isinstance(request, FilmRequest) and isinstance(film, Film)
-            else Response.of(film if isinstance(film, FilmError) else FailedFilm("the model failed on this film"))
-            for request, film in zip(requests, films, strict=True)
+            Response.of(film) if isinstance(film, FilmError) else self._response(film, *next(decoded)) for film in films
         ]
 
-    def _response(self, request: FilmRequest, film: Film, seen: Pass) -> Response:
+    def _response(self, film: Film, request: FilmRequest, seen: Pass) -> Response:
         asked, (p_pneumonia, reasons, activation_map) = request.parameters, seen
         if reasons and self.policy == "reject":
             return Response.of(RejectedByGate(reasons))
@@ -219,16 +222,16 @@ class PneumoniaHandler:
         requests = [request for requests in batch for request in requests]
         films = self.preprocess(requests, deferrable=deferrable)
         decoded = [
-            (film, request.parameters.answer != "result")
+            request
             for request, film in zip(requests, films, strict=True)
             if isinstance(request, FilmRequest) and isinstance(film, Film)
         ]
         passes = self.inference(
-            [film for film, _ in decoded],
-            explained=[explained for _, explained in decoded],
+            [film for film in films if isinstance(film, Film)],
+            explained=[request.parameters.answer != "result" for request in decoded],
             lone=self._lone(context, len(data)),
         )
-        responses = iter(self.postprocess(requests, films, passes))
+        responses = iter(self.postprocess(films, decoded, passes))
         answers = []
         for index, of_request in enumerate(batch):
             # Values of headers must be str: anything else ends the worker.

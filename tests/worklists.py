@@ -2,11 +2,19 @@
 
 import csv
 import struct
+import sys
 import zipfile
 import zlib
 from pathlib import Path
 
 from tests.films import grey, jpeg
+
+
+def command(worklist: Path | str, out: Path, store: Path, *options: str) -> list[str]:
+    return [
+        sys.executable, "-m", "batch", str(worklist), "--out", str(out), "--model-store", str(store),
+        "--workers", "2", *options,
+    ]  # fmt: skip
 
 
 def film(level: int = 120, seed: int = 0) -> bytes:

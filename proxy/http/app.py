@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from proxy.availability.release import Releases
 from proxy.errors import ParameterError, RequestError, StoppingError, error_body
 from proxy.http.access import Access
+from proxy.http.answer import JSON
 from proxy.http.batch import PATH as BATCH_PATH
 from proxy.http.batch import Batch
 from proxy.http.form import DICOM_TYPE
@@ -38,8 +39,6 @@ from proxy.settings import Settings
 from proxy.torchserve.film_buffer import FilmBuffer
 
 DESCRIPTION = "Screens chest X-rays for pneumonia. High-recall screening model; not a medical device."
-
-JSON = "application/json"
 
 
 def _errors(descriptions: dict[HTTPStatus, str]) -> dict[int | str, dict[str, Any]]:

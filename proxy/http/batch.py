@@ -7,7 +7,6 @@ it holds little memory and leaves the queue to others.
 
 import asyncio
 import json
-import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import ExitStack
@@ -18,18 +17,16 @@ from starlette.types import Receive, Scope, Send
 
 from proxy.availability.admission import REQUESTS_PER_WORKER
 from proxy.availability.release import Releases
-from proxy.errors import BatchLimitError, RequestError, SlowUploadError, UpstreamError, error_body
+from proxy.errors import BatchLimitError, RequestError, SlowUploadError, error_body
 from proxy.http.access import SPEND
 from proxy.http.answer import send_whole
-from proxy.http.exchange import body_pieces, errors_answered, while_connected
+from proxy.http.exchange import answer_to, body_pieces, errors_answered, while_connected
 from proxy.http.form import declared_size, read_films
 from proxy.http.metrics import Metrics
 from proxy.http.parameters import film_parameters
 from proxy.http.predict import VERSION_HEADER, with_origin
 from proxy.settings import Settings
 from proxy.torchserve.film_buffer import FilmBuffer, HeldFilm
-
-logger = logging.getLogger(__name__)
 
 PATH = "/predict/batch"
 
@@ -181,14 +178,9 @@ class _Films:
                     self._releases.screened(release, film, reply)
                     self.versions.add(release.archive.version)
             status, body = reply.status, with_origin(reply.body, release.archive)
-        except RequestError as exc:
-            if isinstance(exc, UpstreamError):
-                logger.error("%s", exc.message)  # noqa: TRY400  (where it was raised says nothing more)
-            status, body = exc.status, error_body(exc.code, exc.message)
-        except Exception:
-            logger.exception("a film could not be answered")
-            fault = RequestError("the service failed")
-            status, body = fault.status, error_body(fault.code, fault.message)
+        except Exception as exc:
+            error = answer_to(exc)
+            status, body = error.status, error_body(error.code, error.message)
         self._answer(result, began, status, body)
 
     def _answer(self, result: dict[str, Any], began: float, status: int, body: bytes) -> None:

@@ -21,24 +21,29 @@ class ClientLeftError(Exception):
     """The client has hung up: nobody reads a reply."""
 
 
+def answer_to(exc: Exception) -> RequestError:
+    """Return the answer to an error, and log what operators should know of it."""
+    if not isinstance(exc, RequestError):
+        # A fault of ours: the traceback goes to the log, not to the client.
+        logger.error("a film could not be answered", exc_info=exc)
+        return RequestError("the service failed")
+    if isinstance(exc, UpstreamError):
+        logger.error("%s", exc.message)  # where it was raised says nothing more
+    return exc
+
+
 @asynccontextmanager
 async def errors_answered(send: Send) -> AsyncIterator[None]:
     """Answer what goes wrong inside, where nothing has been sent yet."""
     try:
         yield
-    except RequestError as exc:
-        if isinstance(exc, UpstreamError):
-            logger.error("%s", exc.message)  # noqa: TRY400  (where it was raised says nothing more)
-        await send_error(send, exc)
     except ClientLeftError:
         await send_whole(send, HTTPStatus.BAD_REQUEST, b"")
     except asyncio.CancelledError:
         # The time of those in flight is over.
         await send_error(send, StoppingError())
-    except Exception:
-        # A fault of ours: the traceback goes to the log, not to the client.
-        logger.exception("a film could not be answered")
-        await send_error(send, RequestError("the service failed"))
+    except Exception as exc:
+        await send_error(send, answer_to(exc))
 
 
 async def while_connected(work: Coroutine[Any, Any, T], receive: Receive) -> T:

@@ -3,7 +3,6 @@
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +12,7 @@ import pytest
 
 from proxy.settings import ROOT
 from tests.models import write_model_store
-from tests.worklists import film, table, write_films, write_zip
+from tests.worklists import command, film, table, write_films, write_zip
 
 pytestmark = pytest.mark.integration
 
@@ -30,13 +29,6 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_films(tmp_path_factory.mktemp("worklist") / "films", 400)
-
-
-def command(worklist: Path | str, out: Path, store: Path, *options: str) -> list[str]:
-    return [
-        sys.executable, "-m", "batch", str(worklist), "--out", str(out), "--model-store", str(store),
-        "--workers", "2", *options,
-    ]  # fmt: skip
 
 
 def batch(worklist: Path | str, out: Path, store: Path, *options: str) -> subprocess.CompletedProcess[str]:

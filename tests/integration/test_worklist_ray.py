@@ -3,7 +3,6 @@
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from batch.row import Row
 from batch.scorer import Score
 from proxy.settings import ROOT
 from tests.models import write_model_store
-from tests.worklists import table, write_films
+from tests.worklists import command, table, write_films
 
 pytest.importorskip("ray.data", reason="Ray is not installed: make worklist ENGINE=ray")
 pytestmark = pytest.mark.integration
@@ -27,13 +26,6 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("store")
     write_model_store(folder)
     return folder
-
-
-def command(worklist: Path | str, out: Path, store: Path, *options: str) -> list[str]:
-    return [
-        sys.executable, "-m", "batch", str(worklist), "--out", str(out), "--model-store", str(store),
-        "--workers", "2", *options,
-    ]  # fmt: skip
 
 
 def batch(worklist: Path | str, out: Path, store: Path, *options: str) -> subprocess.CompletedProcess[str]:

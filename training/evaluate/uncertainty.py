@@ -16,8 +16,8 @@ from handler.screening import served
 from training.figures.metrics import Floats, Labels
 
 COVERAGE = 0.95
-"""Of the films of each label: of the 191 NORMAL ones that the shipped recipe holds out, 9 may lie beyond the bound. At
-0.98, nearly twice as many films were uncertain, most of them screened right."""
+"""Of the films of each label: of the 191 NORMAL ones that the shipped recipe holds out, 9 may lie beyond the bound. A
+higher coverage makes more films uncertain, most of which are screened right."""
 
 
 def conformal(p_pneumonia: Floats, labels: Labels, *, coverage: float = COVERAGE) -> Uncertainty:
