@@ -31,6 +31,10 @@ STATISTICS = 640
 LEAST_SPREAD = 1e-3
 """Added to a spread before its logarithm, so that a channel that is the same everywhere has one."""
 
+_CORE = ov.Core()
+"""One for the process, never ended: OpenVINO gives the thread that makes the first use of it a stack for signals, and
+takes that back in whatever thread ends the last. Where they differ, the next signal is a segmentation fault."""
+
 _CONVOLUTIONS = ("Convolution", "GroupConvolution")
 _FLOAT32, _BFLOAT16 = "f32", "bf16"
 
@@ -135,11 +139,10 @@ class Engine:
     """
 
     def __init__(self, path: Path, *, exact: bool = False, threads: int = 1, lone_threads: int = 1) -> None:
-        self._core = ov.Core()
         self._threads = threads
-        self._model = self._core.read_model(path)
+        self._model = _CORE.read_model(path)
         self._model.reshape([1, *self._model.input(0).partial_shape[1:]])
-        self._half = not exact and "BF16" in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        self._half = not exact and "BF16" in _CORE.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         graph = self._graph(SERVED)
         busy = self._compile(graph, threads=threads, films_at_once=threads)
         if self._half and not starts_in_float(busy):  # a change of OpenVINO's: right before quick
@@ -178,10 +181,10 @@ class Engine:
 
     def _graph(self, outputs: tuple[str, ...]) -> ov.Model:
         graph = ov.Model([self._model.output(name).node for name in outputs], self._model.get_parameters())
-        return _with_float_start(self._core, graph) if self._half else graph
+        return _with_float_start(_CORE, graph) if self._half else graph
 
     def _compile(self, graph: ov.Model, *, threads: int, films_at_once: int) -> ov.CompiledModel:
-        return self._core.compile_model(
+        return _CORE.compile_model(
             graph,
             "CPU",
             {

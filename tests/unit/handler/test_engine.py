@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -25,6 +27,26 @@ def test_outputs_have_the_shapes_of_the_batch(engine: Engine, batch: int) -> Non
     assert outputs.features.shape == (batch, 1280)
     assert outputs.activation_map.shape == (batch, 7, 7)
     assert {outputs.logits.dtype, outputs.features.dtype, outputs.activation_map.dtype} == {np.dtype(np.float32)}
+
+
+ENDED_IN_ANOTHER_THREAD = """
+import signal, sys, threading
+from pathlib import Path
+from handler.engine import Engine
+
+engines = [Engine(Path(sys.argv[1]))]
+signal.signal(signal.SIGUSR1, lambda *_: print("handled"))
+ending = threading.Thread(target=engines.clear)
+ending.start()
+ending.join()
+signal.raise_signal(signal.SIGUSR1)
+"""
+
+
+def test_signal_is_handled_after_another_thread_ended_the_engine(tmp_path: Path) -> None:
+    model = write_model(tmp_path / "pneumonia.onnx")
+    command = [sys.executable, "-c", ENDED_IN_ANOTHER_THREAD, model]
+    assert subprocess.run(command, check=True, capture_output=True, text=True).stdout == "handled\n"
 
 
 def test_each_film_of_a_batch_is_scored_by_itself(engine: Engine) -> None:
