@@ -272,10 +272,10 @@ profile: $(VENV)/.bench $(WRK) $(MAR) ## Measure where each millisecond of a req
 # --- development
 
 .PHONY: test
-# The units in a process of their own: after real browsers and servers, native libraries of the training ended it.
+# Two processes share the files of tests, the slowest first; services are tried one at a time.
 test: lint types $(MAR) $(WRK) ## Lint, check types, and run all tests
-	$(BIN)/python -m pytest tests/unit
-	$(BIN)/python -m pytest tests/integration tests/e2e
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder tests/integration tests/unit
+	$(BIN)/python -m pytest tests/e2e
 
 .PHONY: fuzz
 fuzz: $(VENV)/.dev ## Fuzz the decoding of films, guided by coverage: make fuzz SECONDS=60
