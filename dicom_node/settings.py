@@ -135,6 +135,10 @@ class Settings(BaseSettings):
         return settings
 
     def _check(self) -> None:
+        names = [address.name for address in self.destinations]  # without user and password
+        for name in names:
+            if names.count(name) > 1:
+                raise SettingsError(f"DICOM_DESTINATIONS: {name} is listed twice")
         if self.stow_port == self.port:
             raise SettingsError(f"DICOM_STOW_PORT={self.stow_port} is also DICOM_PORT: every port must be its own")
         if self.ca_file is not None and not self.ca_file.is_file():
