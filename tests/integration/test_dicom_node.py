@@ -119,6 +119,22 @@ def test_film_that_the_service_refuses_is_listed_and_the_others_go_on(
         wait_until(lambda: len(pacs.received) == 4, "its results after the operator's retry")
 
 
+def test_film_that_failed_gives_way_to_a_corrected_one_when_it_is_discarded(
+    service: FakeService, pacs: FakePacs, tmp_path: Path
+) -> None:
+    corrected = make_film("1.2.3.1", ViewPosition="AP")
+    with started(tmp_path, service, pacs.name) as node:
+        service.refusal = Answer(422, error("damaged_film"))
+        send(node, "1.2.3.1")
+        wait_until(lambda: [entry.state for entry in node.queue.entries()] == ["failed"], "the refusal")
+        service.refusal = None
+        assert store(node.settings.port, corrected) == 0x0111
+        (entry,) = node.queue.entries()
+        assert node.queue.discard(entry.film)
+        assert store(node.settings.port, corrected) == 0x0000
+        wait_until(lambda: len(pacs.received) == 2, "the corrected film's results")
+
+
 def test_report_that_the_peer_refuses_is_listed_and_the_heatmap_arrives(
     service: FakeService, pacs: FakePacs, tmp_path: Path
 ) -> None:
