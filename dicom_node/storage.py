@@ -184,8 +184,9 @@ class Queue:
             self._files.write(film.name, kind, file)
         with self._transaction() as database:
             changed = database.execute(
-                "UPDATE films SET state = 'screened', changed_at = ?, reason = '' WHERE id = ? AND state = 'received'",
-                (self._clock(), film.id),
+                "UPDATE films SET state = 'screened', changed_at = ?, reason = '', size_bytes = size_bytes + ?"
+                " WHERE id = ? AND state = 'received'",
+                (self._clock(), sum(map(len, results.values())), film.id),
             ).rowcount
             if changed:
                 database.executemany(

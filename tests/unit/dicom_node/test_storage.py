@@ -265,6 +265,20 @@ def test_full_queue_refuses_and_has_room_again_when_films_are_delivered(tmp_path
     queue.close()
 
 
+def test_results_that_wait_take_room_in_the_queue(tmp_path: Path) -> None:
+    size = len(FILM) + sum(map(len, RESULTS.values()))
+    queue = Queue(tmp_path / "queue", max_bytes=size + len(OTHER) - 1)
+    add(queue)
+    screen(queue)
+    with pytest.raises(RefusedObjectError) as refused:
+        add(queue, OTHER)
+    assert refused.value.status == OUT_OF_RESOURCES
+    queue.close()
+    queue = Queue(tmp_path / "queue", max_bytes=size + len(OTHER))
+    assert add(queue, OTHER) is not None
+    queue.close()
+
+
 def test_full_disk_is_out_of_resources(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(_: int) -> None:
         raise OSError(28, "No space left on device")
