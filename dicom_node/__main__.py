@@ -52,9 +52,14 @@ async def serve(settings: Settings, node: Node) -> None:
         SettingsError: Its port cannot be bound.
     """
     stop = asyncio.Event()
+
+    def end() -> None:
+        node.wind_down()  # nothing is begun while senders are waited for
+        stop.set()
+
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:  # started by nohup: meant to outlive its terminal
-            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+            asyncio.get_running_loop().add_signal_handler(number, end)
     if settings.stow_port is None:
         _greet(settings)
         await stop.wait()

@@ -1,7 +1,7 @@
 """Results out: one interface, with C-STORE and STOW-RS behind it.
 
-A result that was sent a second time, because the node ended between sending and recording, is the same file with the
-same SOP Instance UID: a PACS takes it as the object that it has.
+Delivery is at least once: a result is sent again where the node ended between the answer and the record of it, or the
+answer was lost. It is the same file with the same SOP Instance UID, by which a PACS recognises the copy.
 """
 
 import io

@@ -3,6 +3,8 @@
 import fcntl
 import logging
 import os
+import sqlite3
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -38,28 +40,34 @@ class Node:
         self.settings = settings
         self.queue = Queue(settings.queue_dir, max_bytes=settings.max_queue_bytes, clock=clock)
         self.queue.recover(destinations=[address.name for address in settings.destinations])
+        self._stopping = threading.Event()
         self._services = [Service(settings) for _ in range(settings.screeners)]
-        couriers = [
+        self._couriers = [
             Courier(
-                settings, self.queue, destination=destination(address, settings), backoff=new_backoff(settings, clock)
+                settings,
+                self.queue,
+                destination=destination(address, settings),
+                backoff=new_backoff(settings, clock),
+                stopping=self._stopping,
             )
             for address in settings.destinations
         ]
-        self._couriers = [
-            Worker(f"courier {address.name}", courier.step)
-            for address, courier in zip(settings.destinations, couriers, strict=True)
+        self._deliverers = [
+            Worker(f"courier {address.name}", courier.step, stopping=self._stopping)
+            for address, courier in zip(settings.destinations, self._couriers, strict=True)
         ]
         backoff = new_backoff(settings, clock)  # one for all: the service is down for all of them
         self._screeners = [
             Worker(
                 f"screener {number}",
                 Screener(
-                    settings, self.queue, screen=service.screen, backoff=backoff, on_results=self._wake_couriers
+                    settings, self.queue, screen=service.screen, backoff=backoff, on_results=self._wake_deliverers
                 ).step,
+                stopping=self._stopping,
             )
             for number, service in enumerate(self._services)
         ]
-        self._janitor = Worker("janitor", self._forget)
+        self._janitor = Worker("janitor", self._forget, stopping=self._stopping)
         try:
             self.scp = Scp(settings, self.take)
         except SettingsError:
@@ -70,7 +78,7 @@ class Node:
 
     @property
     def _workers(self) -> list[Worker]:
-        return [*self._screeners, *self._couriers, self._janitor]
+        return [*self._screeners, *self._deliverers, self._janitor]
 
     def take(self, file: bytes, facts: ObjectFacts, sender: str) -> None:
         """Take a film into the queue; on return it is on disk.
@@ -86,22 +94,35 @@ class Node:
         for screener in self._screeners:
             screener.wake()
 
+    def wind_down(self) -> None:
+        """Begin with no other film or result; films are still taken."""
+        self._stopping.set()
+        for worker in self._workers:
+            worker.wake()
+
     def stop(self) -> None:
         """Take no more films, and end; what waits goes on at the next start."""
+        self.wind_down()
         self.scp.stop()
-        for worker in self._workers:
-            worker.stop()
         deadline = time.monotonic() + STOP_TIMEOUT_S
         for worker in self._workers:
             worker.join(max(0.0, deadline - time.monotonic()))
         for service in self._services:
             service.close()
         if not any(worker.is_alive() for worker in self._workers):
+            self._record_sent()
             self.queue.close()
 
-    def _wake_couriers(self) -> None:
+    def _record_sent(self) -> None:
         for courier in self._couriers:
-            courier.wake()
+            try:
+                courier.record_sent()
+            except (OSError, sqlite3.Error) as exc:
+                logger.error("a delivery cannot be recorded: %s", exc)  # noqa: TRY400  (one line says it all)
+
+    def _wake_deliverers(self) -> None:
+        for deliverer in self._deliverers:
+            deliverer.wake()
 
     def _forget(self) -> float:
         self.queue.forget_delivered(older_than_s=self.settings.keep_records_days * DAY_S)

@@ -8,7 +8,7 @@ CREATE TABLE IF NOT EXISTS films (
     name TEXT NOT NULL,                 -- of its files
     sop_instance_uid TEXT NOT NULL UNIQUE,
     digest TEXT NOT NULL,
-    size_bytes INTEGER NOT NULL,
+    size_bytes INTEGER NOT NULL,        -- of its files, the results' too
     sender TEXT NOT NULL,
     state TEXT NOT NULL,                -- received, screened, delivered, failed
     changed_at REAL NOT NULL,           -- seconds since the epoch

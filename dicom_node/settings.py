@@ -115,7 +115,8 @@ class Settings(BaseSettings):
     queue_dir: Folder = Field(default_factory=queue_folder)
     """Holds films until their results were delivered; only its owner may look into it."""
     max_queue_bytes: int = Field(default=20_000_000_000, ge=1, le=1 << 50)
-    """Films that may wait; more are refused as `out of resources`, which senders try again."""
+    """Films that may wait, with their results; more are refused as `out of resources`, which senders try again. The
+    films that wait already get their results all the same."""
     keep_records_days: float = Field(default=30, ge=0, le=36_500)
     """How long it is known which films were screened, so that one that comes again is not screened again."""
 
@@ -135,6 +136,10 @@ class Settings(BaseSettings):
         return settings
 
     def _check(self) -> None:
+        names = [address.name for address in self.destinations]  # without user and password
+        for name in names:
+            if names.count(name) > 1:
+                raise SettingsError(f"DICOM_DESTINATIONS: {name} is listed twice")
         if self.stow_port == self.port:
             raise SettingsError(f"DICOM_STOW_PORT={self.stow_port} is also DICOM_PORT: every port must be its own")
         if self.ca_file is not None and not self.ca_file.is_file():

@@ -14,7 +14,6 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from dicom_node.backoff import Clock
 from dicom_node.errors import RefusedObjectError, SettingsError
@@ -100,50 +99,49 @@ class Queue:
             RefusedObjectError: There is no room, or another object has its UID.
         """
         with self._lock:
-            known = self._known(facts)
-            if known is not None and known["state"] != "failed":
+            if self._is_known(facts):
                 return None
             self._require_room(len(file), facts)
         name = uuid.uuid4().hex
+        number = None
         try:
             self._files.write(name, FILM, file)
-            with self._transaction() as database:
-                known = self._known(facts)  # the same film may have come twice at once
-                if known is not None and known["state"] != "failed":
-                    self._files.erase(name)
-                    return None
-                if known is not None:
-                    database.execute("DELETE FROM films WHERE id = ?", (known["id"],))
-                number = database.execute(
-                    "INSERT INTO films (name, sop_instance_uid, digest, size_bytes, sender, state, changed_at)"
-                    " VALUES (?, ?, ?, ?, ?, 'received', ?)",
-                    (name, facts.sop_instance_uid, facts.digest, len(file), sender, self._clock()),
-                ).lastrowid
+            number = self._insert_film(name, facts, size_bytes=len(file), sender=sender)
         except (OSError, sqlite3.Error) as exc:
-            self._files.erase(name)
             logger.error("a film cannot be stored: %s", exc)  # noqa: TRY400  (one line says it all)
             message = "the film cannot be stored"
             raise RefusedObjectError(OUT_OF_RESOURCES, message, instance=facts.instance) from exc
-        if known is not None:
-            self._files.erase(known["name"])
+        finally:
+            if number is None:
+                self._files.erase(name)
         return number
 
-    def _known(self, facts: ObjectFacts) -> Any:
-        """Return the film's row, None where there is none.
+    def _insert_film(self, name: str, facts: ObjectFacts, *, size_bytes: int, sender: str) -> int | None:
+        with self._transaction() as database:
+            if self._is_known(facts):  # it may have come twice at once
+                return None
+            return database.execute(
+                "INSERT INTO films (name, sop_instance_uid, digest, size_bytes, sender, state, changed_at)"
+                " VALUES (?, ?, ?, ?, ?, 'received', ?)",
+                (name, facts.sop_instance_uid, facts.digest, size_bytes, sender, self._clock()),
+            ).lastrowid
+
+    def _is_known(self, facts: ObjectFacts) -> bool:
+        """Whether the film has a row, in whatever state.
 
         Raises:
-            RefusedObjectError: It is of another object, and did not fail.
+            RefusedObjectError: The row is of another object; it is kept until the operator discards it.
         """
         row = self._database.execute(
-            "SELECT id, name, digest, state FROM films WHERE sop_instance_uid = ?", (facts.sop_instance_uid,)
+            "SELECT digest FROM films WHERE sop_instance_uid = ?", (facts.sop_instance_uid,)
         ).fetchone()
-        if row is not None and row["state"] != "failed" and row["digest"] != facts.digest:
+        if row is not None and row["digest"] != facts.digest:
             raise RefusedObjectError(
                 DUPLICATE_INSTANCE,
                 "another object with this SOP Instance UID was taken before",
                 instance=facts.instance,
             )
-        return row
+        return row is not None
 
     def _require_room(self, size_bytes: int, facts: ObjectFacts) -> None:
         held = self._database.execute("SELECT total(size_bytes) FROM films WHERE state != 'delivered'").fetchone()[0]
@@ -186,8 +184,9 @@ class Queue:
             self._files.write(film.name, kind, file)
         with self._transaction() as database:
             changed = database.execute(
-                "UPDATE films SET state = 'screened', changed_at = ?, reason = '' WHERE id = ? AND state = 'received'",
-                (self._clock(), film.id),
+                "UPDATE films SET state = 'screened', changed_at = ?, reason = '', size_bytes = size_bytes + ?"
+                " WHERE id = ? AND state = 'received'",
+                (self._clock(), sum(map(len, results.values())), film.id),
             ).rowcount
             if changed:
                 database.executemany(
@@ -323,11 +322,6 @@ class Queue:
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with self._lock:
+        with self._lock, self._database:  # which commits, or rolls back, also where the commit fails
             self._database.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._database
-            except BaseException:
-                self._database.execute("ROLLBACK")
-                raise
-            self._database.execute("COMMIT")
+            yield self._database

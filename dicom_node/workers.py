@@ -30,18 +30,17 @@ FILE_IS_GONE = "its file is gone from the queue's folder"
 
 
 class Worker(threading.Thread):
-    """Does a step again and again."""
+    """Does a step again and again, until `stopping` is set and it is woken."""
 
-    def __init__(self, name: str, step: Callable[[], float]) -> None:
+    def __init__(self, name: str, step: Callable[[], float], *, stopping: threading.Event) -> None:
         super().__init__(name=name, daemon=True)
         self._step = step
         self._wake = threading.Event()
-        self._stopping = False
+        self._stopping = stopping
 
     def run(self) -> None:
-        """Do steps until `stop`; no fault of one ends the thread."""
-        while not self._stopping:
-            self._wake.clear()
+        """Do the steps; no fault of one ends the thread."""
+        while not self._stopping.is_set():
             try:
                 wait_s = self._step()
             except Exception as exc:
@@ -49,15 +48,11 @@ class Worker(threading.Thread):
                 wait_s = AFTER_FAULT_S
             if wait_s > 0:
                 self._wake.wait(wait_s)
+            self._wake.clear()
 
     def wake(self) -> None:
-        """Have it look for work at once."""
+        """Have it look at once for work, and whether it is to end."""
         self._wake.set()
-
-    def stop(self) -> None:
-        """Have it end after its step."""
-        self._stopping = True
-        self.wake()
 
 
 class Screener:
@@ -128,16 +123,28 @@ class Screener:
 
 
 class Courier:
-    """Sends results to one destination."""
+    """Sends results to one destination; begins with no other one once `stopping` is set."""
 
-    def __init__(self, settings: Settings, queue: Queue, *, destination: Destination, backoff: Backoff) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        queue: Queue,
+        *,
+        destination: Destination,
+        backoff: Backoff,
+        stopping: threading.Event,
+    ) -> None:
         self._settings = settings
         self._queue = queue
         self._destination = destination
         self._backoff = backoff
+        self._stopping = stopping
+        self._unrecorded: WaitingDelivery | None = None
+        """Was sent, and is not recorded as such: until it is, nothing else is sent."""
 
     def step(self) -> float:
         """Send what waits, over one connection; return the wait until the next step."""
+        self.record_sent()
         wait_s = self._backoff.remaining_s
         if wait_s > 0:
             return wait_s
@@ -148,6 +155,8 @@ class Courier:
         try:
             with self._destination.connect() as connection:
                 for delivery in waiting:
+                    if self._stopping.is_set():
+                        break
                     self._deliver(delivery, connection)
         except RetryLaterError as exc:
             wait_s = self._backoff.failed(after_s=exc.after_s)
@@ -156,12 +165,26 @@ class Courier:
             return wait_s
         return 0.0
 
+    def record_sent(self) -> None:
+        """Record what was sent and is not recorded yet, so that it is not sent again.
+
+        Raises:
+            sqlite3.Error: It cannot be recorded now.
+        """
+        if self._unrecorded is not None:
+            self._queue.delivered(self._unrecorded)
+            logger.info("%s delivered", self._what(self._unrecorded))
+            self._unrecorded = None
+
+    def _what(self, delivery: WaitingDelivery) -> str:
+        return f"{self._destination.name}: {delivery.kind} of film {delivery.film}"
+
     def _deliver(self, delivery: WaitingDelivery, connection: Connection) -> None:
         file = self._queue.read_result(delivery)
         if file is None:
             self._queue.delivery_failed(delivery, FILE_IS_GONE)
             return
-        what = f"{self._destination.name}: {delivery.kind} of film {delivery.film}"
+        what = self._what(delivery)
         try:
             connection.send(file)
         except HopelessError as exc:
@@ -177,8 +200,8 @@ class Courier:
                 logger.warning("%s failed, next try in %.0f s: %s", what, wait_s, exc)
                 self._queue.postpone_delivery(delivery, str(exc), wait_s=wait_s)
         else:
-            self._queue.delivered(delivery)
-            logger.info("%s delivered", what)
+            self._unrecorded = delivery
+            self.record_sent()
         self._backoff.succeeded()
 
 

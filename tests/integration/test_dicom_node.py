@@ -1,5 +1,6 @@
 """The whole DICOM node in one process, between a modality, a service and a PACS of the test's."""
 
+import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from pydicom.uid import ComprehensiveSRStorage, SecondaryCaptureImageStorage
 
 from dicom_node.errors import SettingsError
 from dicom_node.node import Node, sole_owner
+from dicom_node.scp import Scp
 from tests.dicom_peers import (
     LEAVES_SOCKETS,
     Answer,
@@ -119,6 +121,22 @@ def test_film_that_the_service_refuses_is_listed_and_the_others_go_on(
         wait_until(lambda: len(pacs.received) == 4, "its results after the operator's retry")
 
 
+def test_film_that_failed_gives_way_to_a_corrected_one_when_it_is_discarded(
+    service: FakeService, pacs: FakePacs, tmp_path: Path
+) -> None:
+    corrected = make_film("1.2.3.1", ViewPosition="AP")
+    with started(tmp_path, service, pacs.name) as node:
+        service.refusal = Answer(422, error("damaged_film"))
+        send(node, "1.2.3.1")
+        wait_until(lambda: [entry.state for entry in node.queue.entries()] == ["failed"], "the refusal")
+        service.refusal = None
+        assert store(node.settings.port, corrected) == 0x0111
+        (entry,) = node.queue.entries()
+        assert node.queue.discard(entry.film)
+        assert store(node.settings.port, corrected) == 0x0000
+        wait_until(lambda: len(pacs.received) == 2, "the corrected film's results")
+
+
 def test_report_that_the_peer_refuses_is_listed_and_the_heatmap_arrives(
     service: FakeService, pacs: FakePacs, tmp_path: Path
 ) -> None:
@@ -163,6 +181,48 @@ def test_what_waits_at_the_end_goes_on_at_the_next_start(service: FakeService, p
     service.refusal = None
     with started(tmp_path, service, pacs.name):
         wait_until(lambda: len(pacs.received) == 2, "the results")
+
+
+def test_result_whose_record_fails_until_the_node_stops_is_not_sent_again(
+    service: FakeService, pacs: FakePacs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries: list[int] = []
+
+    def fail(*_: object) -> None:
+        tries.append(1)
+        raise sqlite3.OperationalError("database or disk is full")
+
+    with started(tmp_path, service, pacs.name) as node:
+        monkeypatch.setattr(node.queue, "delivered", fail)
+        send(node, "1.2.3.1")
+        wait_until(lambda: tries, "the first result being sent")
+        monkeypatch.undo()
+    assert len(pacs.received) == 1
+    with started(tmp_path, service, pacs.name) as node:
+        wait_until(lambda: not node.queue.entries(), "the other result")
+    assert len(pacs.received) == len(pacs.uids()) == 2
+
+
+def test_node_that_stops_begins_no_delivery_while_it_waits_for_senders(
+    service: FakeService, pacs: FakePacs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stop = Scp.stop
+
+    def stop_slowly(scp: Scp) -> None:
+        pacs.open.set()
+        wait_until(lambda: len(node.queue.entries()) < 2, "the record of the delivery under way")
+        stop(scp)
+
+    monkeypatch.setattr(Scp, "stop", stop_slowly)
+    pacs.open.clear()
+    with started(tmp_path, service, pacs.name) as node:
+        send(node, "1.2.3.1")
+        wait_until(lambda: pacs.received, "the first result being sent")
+    assert len(pacs.received) == 1
+    monkeypatch.undo()
+    with started(tmp_path, service, pacs.name) as node:
+        wait_until(lambda: not node.queue.entries(), "the other result")
+    assert len(pacs.received) == len(pacs.uids()) == 2
 
 
 def test_queue_is_of_one_node_at_a_time(tmp_path: Path) -> None:

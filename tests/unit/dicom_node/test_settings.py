@@ -67,6 +67,20 @@ def test_bad_value_is_named_with_its_variable(name: str, value: str, monkeypatch
     assert "\n" not in message
 
 
+@pytest.mark.parametrize(
+    ("value", "name"),
+    [
+        ("PACS@10.0.0.5:104,OTHER@10.0.0.5:104, PACS@10.0.0.5:104", "PACS@10.0.0.5:104"),
+        ("https://pacs/dicom-web/,https://me:hunter2@pacs/dicom-web", "https://pacs/dicom-web"),
+    ],
+)
+def test_destination_that_is_listed_twice_is_named(value: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DICOM_DESTINATIONS", value)
+    with pytest.raises(SettingsError) as refused:
+        Settings.from_environ()
+    assert str(refused.value) == f"DICOM_DESTINATIONS: {name} is listed twice"
+
+
 def test_secrets_are_in_no_text(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("DICOM_SERVICE_KEY", "DICOM_STOW_TOKEN", "DICOM_DESTINATION_TOKEN"):
         monkeypatch.setenv(name, "hunter2")

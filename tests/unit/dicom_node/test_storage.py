@@ -197,12 +197,44 @@ def test_another_object_with_the_same_uid_is_refused(queue: Queue) -> None:
     assert refused.value.status == DUPLICATE_INSTANCE
 
 
-def test_film_that_failed_may_come_again_corrected(queue: Queue) -> None:
+def test_another_object_that_comes_while_the_first_is_written_leaves_no_file(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def other_comes_first(_: int) -> None:
+        monkeypatch.undo()
+        add(queue, make_film("1.2.3.4", PatientID="another"))
+
+    monkeypatch.setattr("os.fsync", other_comes_first)
+    with pytest.raises(RefusedObjectError) as refused:
+        add(queue)
+    assert refused.value.status == DUPLICATE_INSTANCE
+    assert len(list((queue.folder / "files").iterdir())) == 1
+    assert queue.read_film(claim(queue)) != FILM
+
+
+def failed_film(queue: Queue) -> WaitingFilm:
     add(queue)
     film = claim(queue)
     queue.film_failed(film, "the film is refused")
     queue.release(film)
+    return film
+
+
+def test_film_that_failed_and_comes_again_is_not_screened_again(queue: Queue) -> None:
+    failed_film(queue)
+    assert add(queue) is None
+    assert queue.claim_film() is None
+    assert [entry.state for entry in queue.entries()] == ["failed"]
+
+
+def test_film_that_failed_gives_way_to_another_with_its_uid_when_it_is_discarded(queue: Queue) -> None:
+    film = failed_film(queue)
     corrected = make_film("1.2.3.4", ViewPosition="AP")
+    with pytest.raises(RefusedObjectError) as refused:
+        add(queue, corrected)
+    assert refused.value.status == DUPLICATE_INSTANCE
+    assert queue.read_film(film) == FILM
+    assert queue.discard(film.id)
     assert add(queue, corrected) is not None
     assert queue.read_film(claim(queue)) == corrected
     assert queue.read_film(film) is None
@@ -229,6 +261,20 @@ def test_full_queue_refuses_and_has_room_again_when_films_are_delivered(tmp_path
     screen(queue)
     for delivery in queue.due_deliveries(PACS, limit=10):
         queue.delivered(delivery)
+    assert add(queue, OTHER) is not None
+    queue.close()
+
+
+def test_results_that_wait_take_room_in_the_queue(tmp_path: Path) -> None:
+    size = len(FILM) + sum(map(len, RESULTS.values()))
+    queue = Queue(tmp_path / "queue", max_bytes=size + len(OTHER) - 1)
+    add(queue)
+    screen(queue)
+    with pytest.raises(RefusedObjectError) as refused:
+        add(queue, OTHER)
+    assert refused.value.status == OUT_OF_RESOURCES
+    queue.close()
+    queue = Queue(tmp_path / "queue", max_bytes=size + len(OTHER))
     assert add(queue, OTHER) is not None
     queue.close()
 

@@ -1,6 +1,8 @@
 """Steps of screening and delivering, with a clock of the test's."""
 
 import io
+import sqlite3
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -77,8 +79,13 @@ class Bench:
         self.screener = Screener(
             settings, self.queue, screen=self.service.screen, backoff=new_backoff(settings, self.clock)
         )
+        self.stopping = threading.Event()
         self.courier = Courier(
-            settings, self.queue, destination=self.destination, backoff=new_backoff(settings, self.clock)
+            settings,
+            self.queue,
+            destination=self.destination,
+            backoff=new_backoff(settings, self.clock),
+            stopping=self.stopping,
         )
 
     def add(self, uid: str = "1.2.3.4") -> None:
@@ -227,6 +234,31 @@ def test_connection_that_breaks_between_two_results_sends_none_twice(bench: Benc
     assert len(bench.destination.taken) == len(set(bench.destination.taken)) == 2
 
 
+def test_result_that_was_sent_and_cannot_be_recorded_is_not_sent_again(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.add()
+    bench.screener.step()
+    monkeypatch.setattr(bench.queue, "delivered", fail(sqlite3.OperationalError("database or disk is full")))
+    for _ in range(3):
+        with pytest.raises(sqlite3.OperationalError):
+            bench.courier.step()
+    assert len(bench.destination.taken) == 1
+    monkeypatch.undo()
+    bench.run(60)
+    assert len(bench.destination.taken) == len(set(bench.destination.taken)) == 2
+    assert bench.queue.entries() == []
+
+
+def test_courier_begins_no_other_delivery_while_the_node_stops(bench: Bench) -> None:
+    bench.add()
+    bench.screener.step()
+    bench.destination.act = lambda _: bench.stopping.set()
+    bench.courier.step()
+    assert len(bench.destination.taken) == 1
+    assert bench.reasons() == [("waiting", "")]
+
+
 def test_film_that_brings_the_service_down_holds_up_no_other(bench: Bench) -> None:
     def act(film: bytes) -> None:
         if check_object(film).sop_instance_uid == "1.2.3.1":
@@ -278,6 +310,20 @@ def test_file_that_is_gone_fails_and_holds_up_nothing(bench: Bench) -> None:
     assert len(bench.destination.taken) == 2
 
 
+@contextmanager
+def running(step: Callable[[], float]) -> Iterator[Worker]:
+    """A worker that is ended in the end."""
+    stopping = threading.Event()
+    worker = Worker("worker", step, stopping=stopping)
+    worker.start()
+    try:
+        yield worker
+    finally:
+        stopping.set()
+        worker.wake()
+        worker.join()
+
+
 def test_fault_of_a_step_does_not_end_its_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dicom_node.workers.AFTER_FAULT_S", 0.01)
     calls: list[int] = []
@@ -286,22 +332,16 @@ def test_fault_of_a_step_does_not_end_its_thread(monkeypatch: pytest.MonkeyPatch
         calls.append(1)
         raise RuntimeError("Doe^Jane")
 
-    worker = Worker("screener", step)
-    worker.start()
-    wait_until(lambda: len(calls) > 2, "a third step")
-    worker.stop()
-    worker.join()
+    with running(step):
+        wait_until(lambda: len(calls) > 2, "a third step")
 
 
 def test_log_of_a_fault_has_its_place_and_no_value(caplog: pytest.LogCaptureFixture) -> None:
     def step() -> float:
         raise RuntimeError("Doe^Jane")
 
-    worker = Worker("screener", step)
-    worker.start()
-    wait_until(lambda: caplog.text, "a line in the log")
-    worker.stop()
-    worker.join()
+    with running(step):
+        wait_until(lambda: caplog.text, "a line in the log")
     assert "RuntimeError in test_workers.py:" in caplog.text
     assert "Doe" not in caplog.text
 
@@ -313,10 +353,7 @@ def test_worker_that_is_woken_does_not_wait() -> None:
         calls.append(1)
         return 1e6
 
-    worker = Worker("courier", step)
-    worker.start()
-    wait_until(lambda: len(calls) == 1, "the first step")
-    worker.wake()
-    wait_until(lambda: len(calls) == 2, "the second step")
-    worker.stop()
-    worker.join()
+    with running(step) as worker:
+        wait_until(lambda: len(calls) == 1, "the first step")
+        worker.wake()
+        wait_until(lambda: len(calls) == 2, "the second step")
