@@ -17,7 +17,9 @@ from typing import NoReturn
 
 from batch.engines import ENGINES, Engine, LocalEngine, ServiceEngine
 from batch.errors import InputError, StoppedError
+from batch.model import Model
 from batch.worklist import Summary, screen
+from handler.gate import POLICIES
 
 INTERRUPTED = 130
 MAX_WORKERS = 256
@@ -66,6 +68,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--workers", type=_whole(MAX_WORKERS), metavar="N", default=_cores(), help=text)
     text = f"folder of the model, or a .mar file (default: {MODEL_STORE})"
     parser.add_argument("--model-store", type=Path, metavar="DIR", help=text)
+    text = f"what becomes of a film that the input gate has something against (default: {POLICIES[0]})"
+    parser.add_argument("--gate", choices=POLICIES, help=text)
     parser.add_argument("--engine", choices=ENGINES, help=f"what runs the model (default: {ENGINES[0]})")
     parser.add_argument("--server", metavar="URL", help="have a running service screen; its key is taken from API_KEY")
     text = "larger files are refused (default: %(default)s)"
@@ -77,10 +81,12 @@ def _parser() -> argparse.ArgumentParser:
 def _engine(args: argparse.Namespace) -> Engine:
     bounds = {"workers": args.workers, "max_film_bytes": args.max_film_bytes}
     if args.server is None:
-        store = args.model_store or MODEL_STORE
-        return LocalEngine(args.engine or ENGINES[0], store, args.operating_point, **bounds)
-    if args.model_store or args.engine:
-        raise InputError("--server has a model of its own: --model-store and --engine do not go with it")
+        model = Model.load(args.model_store or MODEL_STORE, args.operating_point, policy=args.gate or POLICIES[0])
+        return LocalEngine(args.engine or ENGINES[0], model, **bounds)
+    if args.model_store or args.engine or args.gate:
+        raise InputError(
+            "--server has a model and a gate of its own: --model-store, --engine and --gate do not go with it"
+        )
     return ServiceEngine(args.server, args.operating_point, **bounds)
 
 

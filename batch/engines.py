@@ -1,7 +1,6 @@
 """What screens films: processes of this machine, Ray, or a running service."""
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Protocol
 
 from batch import processes
@@ -34,14 +33,12 @@ class LocalEngine:
     """Runs the model itself, in processes of this machine or on Ray.
 
     Raises:
-        InputError: There is no model, or a package is missing.
+        InputError: A package is missing.
     """
 
-    def __init__(
-        self, kind: str, store: Path, operating_point: str | None, *, workers: int, max_film_bytes: int
-    ) -> None:
+    def __init__(self, kind: str, model: Model, *, workers: int, max_film_bytes: int) -> None:
         self._run = _ray_screen() if kind == "ray" else processes.screen
-        self._model = Model.load(store, operating_point)
+        self._model = model
         self._workers = workers
         self._max_film_bytes = max_film_bytes
         self.identity = self._model.identity

@@ -9,7 +9,8 @@ handler.errors.FilmError: one film has no result; the error is its row
 ├── FilmTooLarge       413: over the size limit
 ├── NestedArchive      415: an archive inside a folder or an archive
 ├── UnreadableFile     500: the file is there and cannot be read now; tried again by the next run
-└── WorkerDied         500: the process that had the film ended, or hung, twice; tried again by the next run
+├── WorkerDied         500: the process that had the film ended, or hung, twice; tried again by the next run
+└── NoAnswer           503: the service gave no answer to the film in its time; tried again by the next run
 """
 
 from handler.errors import FilmError
@@ -72,3 +73,10 @@ class WorkerDied(FilmError):  # noqa: N818
 
     status = 500
     code = "worker_died"
+
+
+class NoAnswer(FilmError):  # noqa: N818
+    """The service gave no answer to the film in the time that it is tried for."""
+
+    status = 503
+    code = "no_answer"

@@ -141,30 +141,49 @@ Resolve = Callable[[str], tuple[str, File | Address | Nowhere]]
 
 
 def _rows(readline: Callable[[int], str], path: str, resolve: Resolve) -> Iterator[Entry]:
-    """Return the entries of a CSV; a line that cannot be read is one with an error."""
-    rows = csv.reader(_lines(readline), strict=True)
+    """Return the entries of a CSV; a line that cannot be read is one with an error.
+
+    Each line is read by itself: a stray quote would have the following lines, and the films that they name, in its
+    field.
+    """
+    lines = _lines(readline)
     try:
-        header = [name.strip() for name in next(rows, [])]
+        header = [name.strip() for name in _fields(next(lines, ""))]
     except csv.Error as exc:
-        raise InputError(f"{path}: neither a folder, nor a CSV, nor a ZIP archive: {exc}") from exc
+        raise InputError(f"{path}: neither a folder, nor a CSV, nor a ZIP archive: line 1: {exc}") from exc
     if COLUMN not in header:
         raise InputError(
             f"{path}: neither a folder, nor a ZIP archive, nor a CSV whose first line names a column {COLUMN!r}"
         )
     column = header.index(COLUMN)
-    while True:
+    for number, line in enumerate(lines, start=2):
         try:
-            row = next(rows, None)
+            row = _fields(line)
         except csv.Error as exc:
-            yield _no_path(rows.line_num, f"the line is no CSV: {exc}")
+            yield _no_path(number, f"line {number} is no CSV: {exc}")
             continue
-        if row is None:
-            return
         name = row[column].strip() if column < len(row) else ""
         if name:
             yield Entry(readable(name), *resolve(name))
         elif row:  # an empty line is none
-            yield _no_path(rows.line_num, "the line names no path")
+            yield _no_path(number, f"line {number} names no path")
+
+
+def _fields(line: str) -> list[str]:
+    """Return the fields of a line.
+
+    Raises:
+        csv.Error: It is no CSV by itself, or too long.
+    """
+    if len(line) > MAX_LINE:
+        raise csv.Error(f"it is over {MAX_LINE} characters")
+    reader = csv.reader([line, ""], strict=True)
+    try:
+        return next(reader)
+    except csv.Error as exc:
+        if reader.line_num > 1:  # it wanted another line
+            raise csv.Error("a quoted field does not end on its line") from exc
+        raise
 
 
 def _no_path(line: int, message: str) -> Entry:
@@ -172,9 +191,11 @@ def _no_path(line: int, message: str) -> Entry:
 
 
 def _lines(readline: Callable[[int], str]) -> Iterator[str]:
-    """Read lines of a bounded length, whatever the file is."""
-    while line := readline(MAX_LINE):
+    """Read lines, whatever the file is; of one that is too long, no more than shows that it is."""
+    while line := readline(MAX_LINE + 1):
         yield line
+        while len(line) > MAX_LINE and not line.endswith(("\n", "\r")):
+            line = readline(MAX_LINE + 1)
 
 
 def _archive(path: str) -> Iterator[Entry]:

@@ -13,7 +13,7 @@ from batch.errors import InputError
 from handler.contract import ModelContract, OperatingPoint
 from handler.errors import ContractError
 from handler.gate import FILE as GATE
-from handler.gate import Gate
+from handler.gate import Gate, Policy
 from handler.imaging import INPUT_PX, VERSION
 
 CONTRACT, NETWORK = "contract.json", "pneumonia.onnx"
@@ -32,12 +32,14 @@ class Model:
     files: Mapping[str, bytes]
     """By the names in FILES."""
     point: OperatingPoint
+    policy: Policy
+    """What becomes of a film that the gate has something against."""
 
     @property
     def identity(self) -> str:
-        """What changes whenever results may: a file, or the operating point."""
+        """What changes whenever results may: a file, the operating point, or the gate's policy."""
         digests = [hashlib.sha256(self.files[name]).hexdigest() for name in FILES]
-        return " ".join([*digests, self.point.name])
+        return " ".join([*digests, self.point.name, self.policy])
 
     @contextmanager
     def unpacked(self) -> Iterator[Path]:
@@ -46,12 +48,13 @@ class Model:
             yield folder
 
     @classmethod
-    def load(cls, store: Path, operating_point: str | None) -> Self:
+    def load(cls, store: Path, operating_point: str | None = None, *, policy: Policy = "warn") -> Self:
         """Read a model.
 
         Args:
             store: A folder with the files, or with an archive; or an archive.
             operating_point: Its name; by default the contract's.
+            policy: Of the gate.
 
         Raises:
             InputError: There is no model that this code can run, or no such operating point.
@@ -72,7 +75,7 @@ class Model:
                 Gate.load(folder, contract)
         except ContractError as exc:
             raise InputError(f"{store}: {exc}") from exc
-        return cls(files=files, point=point)
+        return cls(files=files, point=point, policy=policy)
 
 
 @contextmanager

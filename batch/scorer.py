@@ -10,7 +10,7 @@ from batch.place import from_text
 from batch.row import Row, readable
 from handler.contract import ModelContract
 from handler.engine import Engine
-from handler.errors import FailedFilm, FilmError
+from handler.errors import FailedFilm, FilmError, RejectedByGate
 from handler.gate import Gate, warnings
 from handler.imaging import decode
 from handler.screening import probabilities, result, uncertain
@@ -29,7 +29,7 @@ class Scorer:
     """
 
     def __init__(self, model: Model, max_film_bytes: int) -> None:
-        self._point = model.point
+        self._point, self._policy = model.point, model.policy
         self._max_film_bytes = max_film_bytes
         with model.unpacked() as folder:
             self._contract = ModelContract.load(folder / CONTRACT)
@@ -54,7 +54,9 @@ class Scorer:
         seen = self._engine.screen(film.pixels[None])
         p_pneumonia = probabilities(seen.logits, self._contract.calibration)
         p = float(p_pneumonia[0])
-        (reasons,) = self._gate.reasons([film], seen.statistics)
+        (reasons,) = self._gate.reasons([film], seen.statistics) if self._policy != "off" else [()]
+        if reasons and self._policy == "reject":
+            raise RejectedByGate(reasons)
         said = warnings(film.facts, reasons, self._contract.gate)
         found = result(p, contract=self._contract, point=self._point, warnings=said)
         return Row(

@@ -17,6 +17,7 @@ from time import perf_counter
 
 from batch.__main__ import MAX_FILM_BYTES
 from batch.engines import LocalEngine
+from batch.model import Model
 from batch.row import Row
 from batch.worklist import screen
 from bench import machine
@@ -88,7 +89,7 @@ def worklist_films_per_s(films: Path, out: Path, processes: int) -> tuple[float,
     summary = screen(
         str(films),
         out,
-        lambda: LocalEngine("processes", MODEL_STORE, None, workers=processes, max_film_bytes=MAX_FILM_BYTES),
+        lambda: LocalEngine("processes", Model.load(MODEL_STORE), workers=processes, max_film_bytes=MAX_FILM_BYTES),
         heard=heard,
     )
     if summary.errors or len(times) != summary.films:

@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -164,6 +165,7 @@ def test_csv_may_name_what_is_not_there(store: Path, tmp_path: Path) -> None:
         ("--workers", "x"),
         ("--max-film-bytes", "-1"),
         ("--engine", "none"),
+        ("--gate", "none"),
         ("--nonsense",),
         ("--server", "http://127.0.0.1:1"),
         ("--model-store", "/nonexistent"),
@@ -175,6 +177,29 @@ def test_bad_option_is_said_in_one_line(films: Path, store: Path, tmp_path: Path
     assert result.stderr.startswith("error: ")
     assert len(result.stderr.splitlines()) == 1
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("option", [("--engine", "ray"), ("--gate", "reject"), ("--model-store", "model_store")])
+def test_service_is_not_told_what_it_has_of_its_own(films: Path, tmp_path: Path, option: tuple[str, str]) -> None:
+    # Nothing listens there: it is not even asked.
+    given = ["--out", str(tmp_path / "r.csv"), "--server", "http://127.0.0.1:1", *option]
+    said = subprocess.run(
+        [sys.executable, "-m", "batch", str(films), *given],
+        cwd=ROOT, capture_output=True, text=True, timeout=LONG_S, check=False,
+    )  # fmt: skip
+    assert said.returncode == 2
+    assert "--server has a model and a gate of its own" in said.stderr
+    assert option[0] in said.stderr
+
+
+def test_gate_rejects_films_where_it_is_asked_to(store: Path, tmp_path: Path) -> None:
+    films = write_films(tmp_path / "films", 2)
+    assert known(batch(films, tmp_path / "r.csv", store, "--gate", "reject", "--operating-point", "balanced")) == 0
+    assert [(row["status"], row["error_code"]) for row in table(tmp_path / "r.csv")] == [
+        ("422", "rejected_by_gate")
+    ] * 2
+    assert known(batch(films, tmp_path / "r.csv", store, "--operating-point", "balanced")) == 0
+    assert [(row["status"], row["threshold"]) for row in table(tmp_path / "r.csv")] == [("200", "0.5")] * 2
 
 
 @pytest.mark.parametrize(("worklist", "out"), [("gone", "r.csv"), (".", "r.txt"), (".", "r.csv")])

@@ -46,6 +46,11 @@ def test_ray_gives_the_same_table_and_takes_over_a_journal(store: Path, tmp_path
         batch(worklist, by_ray, store, "--engine", "ray")
         batch(worklist, by_processes, store)
         assert by_ray.read_bytes() == by_processes.read_bytes()
+    for engine in ("ray", "processes"):
+        batch(films, tmp_path / f"rejected-{engine}.csv", store, "--engine", engine, "--gate", "reject")
+    rejected = (tmp_path / "rejected-ray.csv").read_bytes()
+    assert rejected == (tmp_path / "rejected-processes.csv").read_bytes()
+    assert rejected.count(b",rejected_by_gate,") == 30
     again = batch(films, tmp_path / "processes0.csv", store, "--engine", "ray")
     assert "31 of them by an earlier run" in again.stdout
 

@@ -92,6 +92,48 @@ def test_line_of_a_csv_that_names_no_file_is_an_entry_with_an_error(
         entry.place.read(LIMIT)
 
 
+@pytest.mark.parametrize(
+    ("lines", "wrong"),
+    [
+        ('1,"a.png\n2,b.png\n3,c.png\n', 2),  # a stray quote
+        ('1,a.png\n2,"b.png\n3,c.png\n4,"d.png"\n', 3),  # one that another quote would close
+        ('1,a.png\r\n"2,b.png\r\n3,c.png\r\n', 3),  # in another column
+        ('1,a.png\n2,b.png\n3,"c.png', 4),  # at the end
+        ('1,a.png\n2,"b""\n3,c.png\n', 3),  # after an escaped one
+        ('1,"a.png"x\n2,b.png\n', 2),  # text behind a quoted field
+        ('1,"a.png\r2,b.png\r3,c.png\r', 2),  # lines that end by a carriage return alone
+        (f"1,a.png\n2,{'b' * 200_000}\n3,c.png\n", 3),  # a line that is too long
+    ],
+)
+def test_line_that_is_no_csv_is_named_and_takes_no_other_with_it(tmp_path: Path, lines: str, wrong: int) -> None:
+    (tmp_path / "list.csv").write_bytes(f"id,path\n{lines}".encode())
+    found = entries(tmp_path / "list.csv")
+    expected = [f"{name}.png" for name in "abcd"[: len(found)]]
+    expected[wrong - 2] = f"line {wrong}"
+    assert [entry.name for entry in found] == expected
+    with pytest.raises(NoFilm, match=f"line {wrong} is no CSV: "):
+        found[wrong - 2].place.read(LIMIT)
+
+
+def test_field_over_two_lines_is_named_as_one_that_does_not_end(tmp_path: Path) -> None:
+    (tmp_path / "list.csv").write_text('path,note\n"a\nb.png",x\n', encoding="utf-8")
+    first = entries(tmp_path / "list.csv")[0]
+    with pytest.raises(NoFilm, match="line 2 is no CSV: a quoted field does not end on its line"):
+        first.place.read(LIMIT)
+
+
+@pytest.mark.parametrize("header", ['id,"path\n', '"path" x\n', '"a\nb",path\n'])
+def test_header_that_is_no_csv_is_said_with_its_line(tmp_path: Path, header: str) -> None:
+    (tmp_path / "list.csv").write_text(f"{header}1,a.png\n", encoding="utf-8")
+    with pytest.raises(InputError, match="line 1: "):
+        entries(tmp_path / "list.csv")
+
+
+def test_quotes_that_belong_are_taken_off(tmp_path: Path) -> None:
+    (tmp_path / "list.csv").write_text('"id","path"\n1,"a, ""left"".png"\n2,b".png\n', encoding="utf-8")
+    assert names(tmp_path / "list.csv") == ['a, "left".png', 'b".png']
+
+
 def test_csv_of_any_encoding_names_files_by_their_bytes(tmp_path: Path) -> None:
     (tmp_path / os.fsdecode(b"caf\xe9.png")).write_bytes(b"x")
     (tmp_path / "list.csv").write_bytes(b"\xef\xbb\xbfpath\r\ncaf\xe9.png\r\n\r\n")

@@ -1,6 +1,7 @@
 import hashlib
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,11 +11,15 @@ from batch.model import ARCHIVE, FILES, Model
 from batch.place import File, as_text
 from batch.row import Row
 from batch.scorer import Scorer
+from batch.service import row_of as row_from_answer
 from handler.contract import ModelContract
 from handler.engine import Engine
-from handler.imaging import decode
+from handler.gate import Policy
+from handler.imaging import Film, decode
+from handler.parameters import FilmRequest
+from handler.pneumonia_handler import PneumoniaHandler
 from handler.screening import probabilities
-from tests.films import png_bomb
+from tests.films import grey, jpeg, png_bomb
 from tests.models import write_model_store
 from tests.worklists import film
 
@@ -26,9 +31,9 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def row_of(store: Path, path: Path, content: bytes, operating_point: str | None = None) -> Row:
+def row_of(store: Path, path: Path, content: bytes, operating_point: str | None = None, policy: Policy = "warn") -> Row:
     path.write_bytes(content)
-    return Scorer(Model.load(store, operating_point), 1_000_000)(as_text(File(str(path))))
+    return Scorer(Model.load(store, operating_point, policy=policy), 1_000_000)(as_text(File(str(path))))
 
 
 def test_row_is_what_handler_says_of_the_film(store: Path, tmp_path: Path) -> None:
@@ -46,6 +51,37 @@ def test_operating_point_is_the_one_asked_for(store: Path, tmp_path: Path) -> No
     assert row_of(store, tmp_path / "film", film(), "balanced").threshold == 0.5
     with pytest.raises(InputError, match=r"rule_out, balanced"):
         Model.load(store, "no such")
+
+
+def test_film_that_the_gate_rejects_has_the_row_of_the_service_s_answer(store: Path, tmp_path: Path) -> None:
+    content = film(200)
+    warned = row_of(store, tmp_path / "film", content)
+    assert "not recognised as a chest film" in (warned.note or "")
+    rejected = row_of(store, tmp_path / "film", content, policy="reject")
+    handler = PneumoniaHandler()
+    settings = {"handler": {"gate": "reject"}}
+    context = SimpleNamespace(
+        system_properties={"model_dir": str(store), "gpu_id": None}, model_yaml_config=settings, answers=[]
+    )
+    handler.initialize(context)
+    requests = [FilmRequest(content=content)]
+    films = handler.preprocess(requests)
+    passes = handler.inference([one for one in films if isinstance(one, Film)])
+    (response,) = handler.postprocess(films, requests, passes)
+    assert rejected == row_from_answer(response.status, response.body, {}, content)
+    assert (rejected.status, rejected.error_code) == (422, "rejected_by_gate")
+    assert "not_a_chest_film" in (rejected.error_message or "")
+
+
+def test_gate_that_is_off_marks_no_film(store: Path, tmp_path: Path) -> None:
+    content = jpeg(grey(level=120, width=66, height=66))
+    assert "smaller than" in (row_of(store, tmp_path / "film", content).note or "")
+    assert "smaller than" not in (row_of(store, tmp_path / "film", content, policy="off").note or "")
+
+
+def test_another_policy_of_the_gate_screens_anew(store: Path) -> None:
+    policies: tuple[Policy, ...] = ("warn", "reject", "off")
+    assert len({Model.load(store, policy=policy).identity for policy in policies}) == 3
 
 
 @pytest.mark.parametrize(
