@@ -15,7 +15,7 @@ import warnings
 from aiohttp import web
 
 from dicom_node.errors import SettingsError
-from dicom_node.node import Node, sole_owner
+from dicom_node.node import STOP_TIMEOUT_S, Node, sole_owner
 from dicom_node.settings import Settings
 from dicom_node.stow import KEEP_ALIVE_S, create_app
 
@@ -64,7 +64,12 @@ async def serve(settings: Settings, node: Node) -> None:
         _greet(settings)
         await stop.wait()
         return
-    runner = web.AppRunner(create_app(settings, node.take), access_log=None, keepalive_timeout=KEEP_ALIVE_S)
+    runner = web.AppRunner(
+        create_app(settings, node.take),
+        access_log=None,
+        keepalive_timeout=KEEP_ALIVE_S,
+        shutdown_timeout=STOP_TIMEOUT_S,
+    )
     await runner.setup()
     try:
         try:

@@ -82,6 +82,12 @@ class Settings(BaseSettings):
     """Where `POST /studies` is taken; without it, STOW-RS is not."""
     stow_token: SecretStr | None = None
     """What senders of STOW-RS must carry, as `Authorization: Bearer TOKEN`."""
+    stow_wait_s: Seconds = 10
+    """How long a request of STOW-RS waits for one of the places; then it is told to come back."""
+    stow_part_timeout_s: Seconds = 300
+    """How long a part may take to arrive, however steadily it does."""
+    stow_max_request_bytes: int = Field(default=1_000_000_000, ge=1, le=1 << 40)
+    """The largest request, of all its instances together."""
     max_associations: int = Field(default=10, ge=1, le=1000)
     """At once; one more is told to come back. As many requests of STOW-RS are read at once."""
     max_pdu_bytes: int = Field(default=65_536, ge=MIN_PDU_BYTES, le=MAX_PDU_BYTES)
@@ -147,6 +153,11 @@ class Settings(BaseSettings):
         if self.retry_first_s > self.retry_longest_s:
             raise SettingsError(
                 f"DICOM_RETRY_FIRST_S={self.retry_first_s:g} is over DICOM_RETRY_LONGEST_S={self.retry_longest_s:g}"
+            )
+        if self.stow_max_request_bytes < self.max_object_bytes:
+            raise SettingsError(
+                f"DICOM_STOW_MAX_REQUEST_BYTES={self.stow_max_request_bytes} cannot hold one object of "
+                f"DICOM_MAX_OBJECT_BYTES={self.max_object_bytes}"
             )
         if self.max_queue_bytes < self.max_object_bytes:
             raise SettingsError(

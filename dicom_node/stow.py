@@ -9,11 +9,13 @@ import asyncio
 import hmac
 import json
 import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import Any
+from typing import Any, NoReturn
 
-from aiohttp import BodyPartReader, MultipartReader, web
+from aiohttp import BodyPartReader, MultipartReader, StreamReader, web
 from aiohttp.http import HttpProcessingError
 
 from dicom_node.errors import RefusedObjectError, where
@@ -28,6 +30,8 @@ DICOM_JSON = "application/dicom+json"
 MAX_PARTS = 1000
 READ_BYTES = 1 << 16
 KEEP_ALIVE_S = 15.0
+RETRY_AFTER_S = 10
+"""What a sender is told that finds no place."""
 
 # Tags of the response (PS3.18, I.2).
 RETRIEVE_URL, FAILED, REFERENCED, OTHER_FAILURES = "00081190", "00081198", "00081199", "0008119A"
@@ -86,7 +90,9 @@ class Stow:
         self._require_token(request)
         if request.content_type != "multipart/related" or request.headers.get("Content-Encoding"):
             raise web.HTTPUnsupportedMediaType(text=f'send multipart/related; type="{DICOM}"')
-        async with self._places:
+        if (request.content_length or 0) > self._settings.stow_max_request_bytes:
+            self._refuse_size()
+        async with self._place():
             stored = await self._read(request, sender=f"STOW-RS@{peer}")
         return web.Response(status=stored.status, body=stored.body(), content_type=DICOM_JSON)
 
@@ -98,19 +104,45 @@ class Stow:
         if not hmac.compare_digest(request.headers.get("Authorization", "").encode(), wanted.encode()):
             raise web.HTTPUnauthorized(text="send the token", headers={"WWW-Authenticate": "Bearer"})
 
+    @asynccontextmanager
+    async def _place(self) -> AsyncIterator[None]:
+        """Hold one of the places for requests that are read at once."""
+        try:
+            async with asyncio.timeout(self._settings.stow_wait_s):
+                await self._places.acquire()
+        except TimeoutError as exc:
+            logger.warning("STOW-RS refused: DICOM_MAX_ASSOCIATIONS requests are being read")
+            headers = {"Retry-After": str(RETRY_AFTER_S)}
+            raise web.HTTPServiceUnavailable(text="too many requests are being read", headers=headers) from exc
+        try:
+            yield
+        finally:
+            self._places.release()
+
+    def _refuse_size(self) -> NoReturn:
+        limit = self._settings.stow_max_request_bytes
+        raise web.HTTPRequestEntityTooLarge(limit, text=f"a request may have {limit} bytes")
+
     async def _read(self, request: web.Request, *, sender: str) -> Stored:
         stored = Stored()
         try:
             reader = _Reader(request.headers, request.content)
             for _ in range(MAX_PARTS):
-                async with asyncio.timeout(self._settings.network_timeout_s):
-                    part = await reader.next()
-                if part is None:
-                    break
-                await self._store(part, stored, study=request.match_info.get("study"), sender=sender)
+                try:
+                    file = await self._next_file(reader, request.content)
+                    if file is None:
+                        break
+                    study = request.match_info.get("study")
+                    facts = await asyncio.to_thread(self._put_in_queue, file, study=study, sender=sender)
+                except RefusedObjectError as exc:
+                    logger.warning("an object of %s is refused with 0x%04X: %s", sender, exc.status, exc)
+                    stored.refuse(exc)
+                else:
+                    stored.referenced.append(_reference(*facts.instance) | NOT_RETRIEVABLE)
             else:
                 raise web.HTTPRequestEntityTooLarge(MAX_PARTS, text=f"more than {MAX_PARTS} parts")
         except TimeoutError as exc:
+            logger.warning("%s is too slow: its request is ended", sender)
             raise web.HTTPRequestTimeout(text="the body took too long to arrive") from exc
         except (ValueError, AssertionError, HttpProcessingError) as exc:
             logger.warning("%s sends a body that is no multipart/related", sender)
@@ -118,18 +150,6 @@ class Stow:
         if stored == Stored():
             raise web.HTTPBadRequest(text="the body has no parts")
         return stored
-
-    async def _store(
-        self, part: MultipartReader | BodyPartReader, stored: Stored, *, study: str | None, sender: str
-    ) -> None:
-        try:
-            file = await self._read_part(part)
-            facts = await asyncio.to_thread(self._put_in_queue, file, study=study, sender=sender)
-        except RefusedObjectError as exc:
-            logger.warning("an object of %s is refused with 0x%04X: %s", sender, exc.status, exc)
-            stored.refuse(exc)
-        else:
-            stored.referenced.append(_reference(*facts.instance) | NOT_RETRIEVABLE)
 
     def _put_in_queue(self, file: bytes, *, study: str | None, sender: str) -> ObjectFacts:
         try:
@@ -143,17 +163,32 @@ class Stow:
             raise RefusedObjectError(PROCESSING_FAILURE, "the node failed") from exc
         return facts
 
-    async def _read_part(self, part: MultipartReader | BodyPartReader) -> bytes:
-        """Return the file of a part; one that is too large is read to its end, and not kept."""
-        if not isinstance(part, BodyPartReader):
+    async def _next_file(self, reader: MultipartReader, content: StreamReader) -> bytes | None:
+        """Return the file of the next part, None after the last; of one that is refused, all is read and not kept.
+
+        Raises:
+            RefusedObjectError: The part is no DICOM file, or too large.
+            TimeoutError: It took too long to arrive.
+        """
+        async with asyncio.timeout(self._settings.stow_part_timeout_s):
+            async with asyncio.timeout(self._settings.network_timeout_s):
+                part = await reader.next()
+            if part is None:
+                return None
+            if isinstance(part, BodyPartReader):
+                return await self._read_part(part, content)
             await part.release()
             raise RefusedObjectError(CANNOT_UNDERSTAND, "a part has parts")
+
+    async def _read_part(self, part: BodyPartReader, content: StreamReader) -> bytes:
         kind = part.headers.get("Content-Type", DICOM).partition(";")[0].strip().lower()
         file = bytearray()
         size = 0
         while True:
             async with asyncio.timeout(self._settings.network_timeout_s):
                 chunk = await part.read_chunk(READ_BYTES)
+            if content.total_bytes > self._settings.stow_max_request_bytes:
+                self._refuse_size()
             if not chunk:
                 break
             size += len(chunk)

@@ -2,10 +2,12 @@
 
 import io
 import re
+import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -157,6 +159,14 @@ def test_film_by_stow_comes_back_by_c_store(node: NodeProcess, pacs: FakePacs) -
     answer = requests.post(f"http://127.0.0.1:{node.stow_port}/studies", data=body, headers=headers, timeout=60)
     assert answer.status_code == 200
     wait_until(lambda: len(pacs.received) == 2, "both results")
+
+
+def test_slow_sender_by_stow_does_not_hold_up_the_end(node: NodeProcess) -> None:
+    head = b"POST /studies HTTP/1.1\r\nHost: node\r\nContent-Type: multipart/related; boundary=x\r\n"
+    with closing(socket.create_connection(("127.0.0.1", node.stow_port), timeout=30)) as sender:
+        sender.sendall(head + b"Expect: 100-continue\r\nContent-Length: 1000\r\n\r\n")
+        assert sender.recv(4096).startswith(b"HTTP/1.1 100"), "it reads"
+        assert node.stop() == 0
 
 
 # --- dcmtk

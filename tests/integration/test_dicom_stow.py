@@ -210,6 +210,81 @@ async def test_upload_that_stops_is_ended(tmp_path: Path) -> None:
         assert taken.films == []
 
 
+async def trickle(*beginning: bytes) -> AsyncIterator[bytes]:
+    """A sender that never stalls and never comes to an end."""
+    for chunk in beginning:
+        yield chunk
+    while True:
+        yield b"\0"
+        await asyncio.sleep(0.01)
+
+
+HEAD = b"--frontier\r\nContent-Type: application/dicom\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("beginning", "limits"),
+    [
+        (HEAD, {}),
+        (HEAD + bytes(100_000), {"max_object_bytes": 1000}),
+        (HEAD.replace(b"/dicom", b"/json"), {}),
+        (b"--frontier\r\nContent-Type: multipart/related; boundary=inner\r\n\r\n--inner\r\n\r\n", {}),
+        (b"--frontier\r\nContent-Type: multipart/related; boundary=inner\r\n\r\n", {}),
+        (b"--frontier\r\nX-Filler: ", {}),
+    ],
+    ids=["film", "film that is too large", "no film", "nested part", "no nested part", "head"],
+)
+async def test_part_that_arrives_too_slowly_is_ended_and_leaves_its_place(
+    beginning: bytes, limits: dict[str, Any], tmp_path: Path
+) -> None:
+    async with listening(
+        tmp_path, stow_part_timeout_s=0.3, max_associations=1, network_timeout_s=60, stow_wait_s=60, **limits
+    ) as (client, taken):
+        assert (await post(client, trickle(beginning)))[0] == 408
+        assert taken.films == []
+        assert (await post(client, parts(CT)))[0] == 409, "the next one is read"
+
+
+async def test_request_that_finds_no_place_is_told_to_come_back(tmp_path: Path) -> None:
+    refused = asyncio.Event()
+    async with listening(tmp_path, max_associations=1, stow_wait_s=0.05) as (client, taken):
+
+        async def held() -> AsyncIterator[bytes]:
+            body = parts(FILM, OTHER)
+            for start in range(0, len(body), 500):
+                if taken.films:
+                    await refused.wait()
+                yield body[start : start + 500]
+                await asyncio.sleep(0.01)
+
+        slow = asyncio.ensure_future(post(client, held()))
+        while not taken.films:
+            await asyncio.sleep(0.01)
+        headers = {"Content-Type": RELATED}
+        async with client.post("/studies", data=parts(make_film("1.2.3.9")), headers=headers) as answer:
+            assert answer.status == 503
+            assert int(answer.headers["Retry-After"]) > 0
+        refused.set()
+        status, stored_by_it = await slow
+        assert (status, stored(stored_by_it)) == (200, ["1.2.3.4", "1.2.3.5"]), "the one that holds it loses nothing"
+        assert (await post(client, parts(FILM)))[0] == 200
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+async def test_request_over_the_limit_is_refused(chunked: bool, tmp_path: Path) -> None:
+    allowed, refused = parts(FILM), parts(FILM, OTHER)
+
+    async def chunks(body: bytes) -> AsyncIterator[bytes]:
+        for start in range(0, len(body), 1000):
+            yield body[start : start + 1000]
+
+    async with listening(tmp_path, stow_max_request_bytes=len(allowed)) as (client, taken):
+        assert (await post(client, chunks(allowed) if chunked else allowed))[0] == 200
+        status, answer = await post(client, chunks(refused) if chunked else refused)
+        assert (status, str(len(allowed)) in answer["text"]) == (413, True)
+        assert "1.2.3.5" not in [facts.sop_instance_uid for _, facts, _ in taken.films]
+
+
 async def test_sender_that_leaves_has_lost_nothing_that_was_taken(node: tuple[Client, Taken]) -> None:
     client, taken = node
     body = parts(FILM, OTHER)

@@ -54,6 +54,7 @@ def test_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> None
         ("DICOM_CA_FILE", "/no/such/file"),
         ("DICOM_RETRY_FIRST_S", "1000"),
         ("DICOM_MAX_QUEUE_BYTES", "100"),
+        ("DICOM_STOW_MAX_REQUEST_BYTES", "100"),
         ("DICOM_OPERATING_POINT", "a b"),
     ],
 )
