@@ -248,6 +248,11 @@ bench-checkouts: $(VENV)/.bench $(WRK) ## Measure two checkouts in turn: make be
 	@$(BIN)/python -m bench.checkouts $(call required,BEFORE) $(call required,AFTER) \
 	  $(if $(FILMS),--films $(FILMS)) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(JSON),--json $(JSON))
 
+.PHONY: bench-uses
+bench-uses: $(VENV)/.bench $(WRK) $(MAR) ## Measure detail and heatmaps against /predict alone, in turn: make bench-uses FILMS=DIR (ROUNDS=N)
+	@$(BIN)/python -m bench.uses $(if $(FILMS),--films $(FILMS)) $(if $(ROUNDS),--rounds $(ROUNDS)) \
+	  $(if $(JSON),--json $(JSON))
+
 .PHONY: bench-worklist
 bench-worklist: $(VENV)/.bench $(VENV)/.worklist ## Measure worklists against the bare loop, and their memory: make bench-worklist OUT=DIR (FILMS=DIR)
 	@mkdir -p $(or $(OUT),out/worklist)

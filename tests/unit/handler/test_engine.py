@@ -45,7 +45,7 @@ signal.raise_signal(signal.SIGUSR1)
 
 def test_signal_is_handled_after_another_thread_ended_the_engine(tmp_path: Path) -> None:
     model = write_model(tmp_path / "pneumonia.onnx")
-    command = [sys.executable, "-c", ENDED_IN_ANOTHER_THREAD, model]
+    command = [sys.executable, "-c", ENDED_IN_ANOTHER_THREAD, str(model)]
     assert subprocess.run(command, check=True, capture_output=True, text=True).stdout == "handled\n"
 
 
