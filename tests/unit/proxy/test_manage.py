@@ -1,5 +1,6 @@
 import asyncio
 import json
+import tempfile
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
@@ -78,14 +79,21 @@ class FakeReleases:
 
 
 @pytest.fixture
-def run_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def empty_run_dir(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A run folder without a service; its name is short, for sockets."""
+    with tempfile.TemporaryDirectory(prefix="run-", dir="/tmp") as folder:
+        monkeypatch.setenv("RUN_DIR", folder)
+        yield Path(folder)
+
+
+@pytest.fixture
+def run_dir(empty_run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The run folder of a service; nobody listens in it."""
-    (tmp_path / "1").mkdir()
-    (tmp_path / CURRENT).symlink_to("1")
-    (tmp_path / "1" / "key_file.json").write_text('{"inference": {"key": "inf"}, "management": {"key": "man"}}')
-    monkeypatch.setenv("RUN_DIR", str(tmp_path))
+    (empty_run_dir / "1").mkdir()
+    (empty_run_dir / CURRENT).symlink_to("1")
+    (empty_run_dir / "1" / "key_file.json").write_text('{"inference": {"key": "inf"}, "management": {"key": "man"}}')
     monkeypatch.setattr(control, "POLL_S", 0.01)
-    return tmp_path
+    return empty_run_dir
 
 
 @pytest.fixture
@@ -212,11 +220,9 @@ def test_what_is_no_command_is_answered(run_dir: Path, line: bytes) -> None:
     assert "not understood" in json.loads(asyncio.run(ask()))["error"]
 
 
+@pytest.mark.usefixtures("empty_run_dir")
 @pytest.mark.parametrize("arguments", [["token"], ["models"], ["scale", "--workers", "2"], ["status"]])
-def test_service_that_does_not_run_is_one_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str]
-) -> None:
-    monkeypatch.setenv("RUN_DIR", str(tmp_path))
+def test_service_that_does_not_run_is_one_line(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> None:
     assert main(arguments) == 2
     assert capsys.readouterr().err.endswith("is the service running?\n")
 
