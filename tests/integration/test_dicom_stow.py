@@ -258,7 +258,7 @@ async def test_request_that_finds_no_place_is_told_to_come_back(tmp_path: Path) 
                 await asyncio.sleep(0.01)
 
         slow = asyncio.ensure_future(post(client, held()))
-        while not taken.films:
+        while not taken.films and not slow.done():
             await asyncio.sleep(0.01)
         headers = {"Content-Type": RELATED}
         async with client.post("/studies", data=parts(make_film("1.2.3.9")), headers=headers) as answer:
