@@ -59,7 +59,7 @@ def _measure(args: argparse.Namespace) -> None:
     setting = prepare(args)
     rounds: list[Ratios] = []
     with tempfile.TemporaryDirectory(prefix="uses-", ignore_cleanup_errors=True) as folder:
-        place = Path(folder)
+        place = Path(folder, "service")
         with live(service_with({}), folder=place, workers=setting.cores, film=setting.films[0]) as up:
             load = up.load(setting.films, place / "bodies")
             for use in (ALONE, *USES.values()):  # models for heatmaps are compiled when the first is asked for
