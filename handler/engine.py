@@ -181,7 +181,7 @@ class Engine:
 
     def _graph(self, outputs: tuple[str, ...]) -> ov.Model:
         graph = ov.Model([self._model.output(name).node for name in outputs], self._model.get_parameters())
-        return _with_float_start(_CORE, graph) if self._half else graph
+        return _with_float_start(graph) if self._half else graph
 
     def _compile(self, graph: ov.Model, *, threads: int, films_at_once: int) -> ov.CompiledModel:
         return _CORE.compile_model(
@@ -218,7 +218,7 @@ def starts_in_float(model: ov.CompiledModel) -> bool:
     return True
 
 
-def _with_float_start(core: ov.Core, model: ov.Model) -> ov.Model:
+def _with_float_start(model: ov.Model) -> ov.Model:
     """Return the model with all nodes up to the third convolution marked to keep their precision.
 
     The mark is an attribute that Python can only read, so it goes into the model's text.
@@ -238,4 +238,4 @@ def _with_float_start(core: ov.Core, model: ov.Model) -> ov.Model:
             if attributes is None:
                 attributes = ElementTree.SubElement(layer, "rt_info")
             ElementTree.SubElement(attributes, "attribute", name="precise", version="0")
-    return core.read_model(ElementTree.tostring(tree.getroot()), constants)
+    return _CORE.read_model(ElementTree.tostring(tree.getroot()), constants)
