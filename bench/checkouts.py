@@ -14,10 +14,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from bench.cli import add_common, prepare, run
+from bench.cli import Setting, add_common, prepare, run, write_figures
 from bench.contender import Contender, live
 from bench.errors import InputError
 from bench.figures import Spread
+from bench.films import Load
+from bench.results import Timing
 from bench.roster import service_with
 
 FULL, LONE = 16, 1
@@ -49,15 +51,18 @@ def _compare(args: argparse.Namespace) -> None:
                 with live(contender, folder=place, workers=setting.cores, film=setting.films[0]) as up:
                     load = up.load(setting.films, place / "bodies")
                     setting.wrk.run(load, concurrency=FULL, seconds=WARM_UP_S)
-                    full = setting.wrk.run(load, concurrency=FULL, seconds=SECONDS)
-                    costs.append((full.films_per_s, setting.wrk.run(load, concurrency=LONE, seconds=SECONDS).p50_ms))
+                    full, lone = full_and_lone(setting, load)
+                    costs.append((full.films_per_s, lone.p50_ms))
             (films_before, p50_before), (films_after, p50_after) = costs
             rounds.append({"films_per_s": films_after / films_before, "p50_ms": p50_after / p50_before})
             sys.stdout.write(f"{json.dumps(rounds[-1])}\n")
-    text = json.dumps(summary(rounds), indent=2) + "\n"
-    sys.stdout.write(text)
-    if args.json:
-        args.json.write_text(text, encoding="utf-8")
+    write_figures(summary(rounds), args.json)
+
+
+def full_and_lone(setting: Setting, load: Load) -> tuple[Timing, Timing]:
+    """Return what a load took at concurrency 16, and then at 1."""
+    full = setting.wrk.run(load, concurrency=FULL, seconds=SECONDS)
+    return full, setting.wrk.run(load, concurrency=LONE, seconds=SECONDS)
 
 
 def summary(rounds: Sequence[Mapping[str, float]]) -> dict[str, dict[str, float]]:

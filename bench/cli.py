@@ -1,6 +1,7 @@
 """What the commands of this package share: options, preparation, logging, and how they end."""
 
 import argparse
+import json
 import logging
 import signal
 import sys
@@ -46,6 +47,14 @@ def run(command: Callable[[argparse.Namespace], None], args: argparse.Namespace)
     except KeyboardInterrupt:
         return INTERRUPTED
     return 0
+
+
+def write_figures(figures: Any, path: Path | None) -> None:
+    """Print figures as JSON, and write them to a file where one is named."""
+    text = json.dumps(figures, indent=2) + "\n"
+    sys.stdout.write(text)
+    if path is not None:
+        path.write_text(text, encoding="utf-8")
 
 
 def add_common(parser: argparse.ArgumentParser, *, out: Path) -> None:

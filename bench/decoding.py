@@ -7,7 +7,6 @@ megapixels and 12 bits beside a JPEG of the same film.
 
 import argparse
 import io
-import json
 import sys
 import time
 from collections.abc import Mapping
@@ -19,7 +18,7 @@ from PIL import Image
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian
 
-from bench.cli import run
+from bench.cli import run, write_figures
 from bench.films import load_films
 from bench.stages import Part, mean_ms
 from handler.imaging import INPUT_SIZE, decode
@@ -44,10 +43,7 @@ def main(args: argparse.Namespace) -> None:
         "dicom_6_megapixels_ms": ms["dicom"],
         "dicom_ratio": round(ms["dicom"] / ms["jpeg"], 3),
     }
-    text = json.dumps(figures, indent=2) + "\n"
-    sys.stdout.write(text)
-    if args.json:
-        args.json.write_text(text, encoding="utf-8")
+    write_figures(figures, args.json)
 
 
 def median_ms(decoders: Mapping[str, Part], films: int) -> dict[str, float]:

@@ -13,8 +13,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-from bench.checkouts import FULL, LONE, SECONDS, WARM_UP_S
-from bench.cli import Setting, add_common, prepare, run
+from bench.checkouts import FULL, WARM_UP_S, full_and_lone
+from bench.cli import Setting, add_common, prepare, run, write_figures
 from bench.contender import live
 from bench.errors import LoadError
 from bench.figures import Spread
@@ -67,10 +67,7 @@ def _measure(args: argparse.Namespace) -> None:
             for _ in range(args.rounds):
                 rounds.append(_ratios(setting, load))
                 sys.stdout.write(f"{json.dumps(rounds[-1])}\n")
-    text = json.dumps(summary(rounds), indent=2) + "\n"
-    sys.stdout.write(text)
-    if args.json:
-        args.json.write_text(text, encoding="utf-8")
+    write_figures(summary(rounds), args.json)
 
 
 def _ratios(setting: Setting, load: Load) -> Ratios:
@@ -88,8 +85,7 @@ def _costs(setting: Setting, load: Load) -> tuple[float, float]:
     Raises:
         LoadError: A film was not answered 200.
     """
-    full = setting.wrk.run(load, concurrency=FULL, seconds=SECONDS)
-    lone = setting.wrk.run(load, concurrency=LONE, seconds=SECONDS)
+    full, lone = full_and_lone(setting, load)
     if full.errors or lone.errors:
         raise LoadError(f"{full.errors + lone.errors} films were not answered 200 at {load.urls[0]}")
     return full.films_per_s, lone.p50_ms

@@ -21,7 +21,7 @@ from batch.model import Model
 from batch.row import Row
 from batch.worklist import screen
 from bench import machine
-from bench.cli import MAX_CORES, run
+from bench.cli import MAX_CORES, run, write_figures
 from bench.contenders import bare
 from bench.contenders.scoring import MODEL_STORE
 from bench.errors import LoadError
@@ -54,10 +54,7 @@ def _measure(args: argparse.Namespace) -> None:
             steady, whole = worklist_films_per_s(Path(folder, "films"), Path(folder, f"{number}.csv"), cores)
             rounds.append({"bare": limit, "worklist": steady, "with_start": whole, "ratio": steady / limit})
             sys.stdout.write(f"{json.dumps(rounds[-1])}\n")
-    text = json.dumps({"films": args.count, "processes": cores, **summary(rounds)}, indent=2) + "\n"
-    sys.stdout.write(text)
-    if args.json:
-        args.json.write_text(text, encoding="utf-8")
+    write_figures({"films": args.count, "processes": cores, **summary(rounds)}, args.json)
 
 
 def write_worklist(films: Sequence[BenchFilm], count: int, folder: Path) -> None:
