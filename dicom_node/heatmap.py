@@ -76,14 +76,15 @@ def make_heatmap(source: Dataset, screening: Screening, png: bytes) -> Dataset:
 
 
 def legend(screening: Screening) -> list[str]:
-    """Return the lines that are written into the picture."""
+    """Return the lines that are written into the picture: short, because it is no wider than a thumbnail."""
     detail = screening.detail
     point = detail.operating_point
     sureness = " (uncertain)" if detail.uncertain else ""
-    probability = f"p = {screening.p_pneumonia:.4f}, threshold {point.threshold:.4f} ({point.name})"
     return [
-        "NOT FOR DIAGNOSIS. Screening model, not a medical device.",
-        f"{screening.prediction}{sureness}, {probability}, model {detail.model_version}",
+        "NOT FOR DIAGNOSIS.",
+        "Screening model, not a medical device.",
+        f"{screening.prediction}{sureness}, p = {screening.p_pneumonia:.4f}",
+        f"threshold {point.threshold:.4f} ({point.name}), model {detail.model_version}",
     ]
 
 
@@ -101,6 +102,7 @@ def labelled(png: bytes, lines: list[str]) -> npt.NDArray[np.uint8]:
             picture = opened.convert("RGB")
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as exc:
         raise RetryLaterError("the service's heatmap is no PNG") from exc
+    lines = [line.replace(" ", "  ") for line in lines]  # the font's own spaces cannot be seen at this size
     picture.thumbnail((MAX_SIDE_PX, MAX_SIDE_PX))
     size = max(MIN_TEXT_PX, round(TEXT_SIZE * min(picture.size)))
     font = ImageFont.load_default(size)
@@ -111,7 +113,7 @@ def labelled(png: bytes, lines: list[str]) -> npt.NDArray[np.uint8]:
         longest = max(font.getlength(line) for line in lines)
     line_px = round(1.4 * size)
     whole = Image.new("RGB", (max(picture.width, round(longest)), picture.height + line_px * len(lines)), "black")
-    whole.paste(picture)
+    whole.paste(picture, ((whole.width - picture.width) // 2, 0))
     pen = ImageDraw.Draw(whole)
     for number, line in enumerate(lines):
         pen.text((0, picture.height + number * line_px), line, fill="white", font=font)

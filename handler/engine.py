@@ -139,18 +139,11 @@ class Engine:
     """
 
     def __init__(self, path: Path, *, exact: bool = False, threads: int = 1, lone_threads: int = 1) -> None:
-        self._threads = threads
+        self._threads, self._lone_threads = threads, lone_threads
         self._model = _CORE.read_model(path)
         self._model.reshape([1, *self._model.input(0).partial_shape[1:]])
         self._half = not exact and "BF16" in _CORE.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-        graph = self._graph(SERVED)
-        busy = self._compile(graph, threads=threads, films_at_once=threads)
-        if self._half and not starts_in_float(busy):  # a change of OpenVINO's: right before quick
-            self._half = False
-            graph = self._graph(SERVED)
-            busy = self._compile(graph, threads=threads, films_at_once=threads)
-        lone = busy if lone_threads == 1 else self._compile(graph, threads=lone_threads, films_at_once=1)
-        self._requests = _Requests(busy, lone)
+        self._requests = self._compiled(SERVED)
         self._explaining: _Requests | None = None
 
     def logits(self, films: Films, *, lone: bool = False) -> Outputs:
@@ -169,15 +162,29 @@ class Engine:
         request = self._requests.lone if lone else self._requests.busy
         return Seen.of(_joined([request.run(film) for film in films], SERVED))
 
-    def explain(self, films: Films) -> Explanation:
+    def explain(self, films: Films, *, lone: bool = False) -> Explanation:
         """Return logits, features and class-activation maps of grey films (B, 224, 224), 0 to 255.
 
-        The model for it is compiled when it is first asked for, which takes about a second.
+        Args:
+            films: As `screen` takes them.
+            lone: As `screen` takes it.
+
+        The models for it are compiled when it is first asked for, which takes about a second.
         """
         if self._explaining is None:
-            model = self._compile(self._graph(EXPLANATION), threads=self._threads, films_at_once=self._threads)
-            self._explaining = _Requests(model, model)
-        return Explanation.of(_joined([self._explaining.busy.run(film) for film in films], EXPLANATION))
+            self._explaining = self._compiled(EXPLANATION)
+        request = self._explaining.lone if lone else self._explaining.busy
+        return Explanation.of(_joined([request.run(film) for film in films], EXPLANATION))
+
+    def _compiled(self, outputs: tuple[str, ...]) -> _Requests:
+        graph = self._graph(outputs)
+        busy = self._compile(graph, threads=self._threads, films_at_once=self._threads)
+        if self._half and not starts_in_float(busy):  # a change of OpenVINO's: right before quick
+            self._half = False
+            graph = self._graph(outputs)
+            busy = self._compile(graph, threads=self._threads, films_at_once=self._threads)
+        lone = busy if self._lone_threads == 1 else self._compile(graph, threads=self._lone_threads, films_at_once=1)
+        return _Requests(busy, lone)
 
     def _graph(self, outputs: tuple[str, ...]) -> ov.Model:
         graph = ov.Model([self._model.output(name).node for name in outputs], self._model.get_parameters())

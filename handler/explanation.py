@@ -22,9 +22,13 @@ LONGEST_PX = 320
 """Of the film in the picture: the model sees 160 pixels, and a larger picture takes longer to draw."""
 LEGEND_PX = 44
 """Height of the strip below the film."""
+LEGEND_ROWS = (12, 32)
+"""Middles of its rows."""
+MIDDLE = 127.5
+"""Of the 256 levels of a picture: neither for nor against."""
 AGAINST, FOR = (64, 130, 230), (240, 140, 20)
 """Blue and orange, which colour-blind people tell apart as well."""
-STRIP = "{least:+.2f}  against  |  for  {most:+.2f}   log odds of pneumonia"
+MEANING = "against | for pneumonia, in log odds"
 DISCLAIMER = "Not a medical device. Not for diagnosis."
 
 Map = npt.NDArray[np.float32]
@@ -96,30 +100,52 @@ def picture(film: Film, activation_map: Map, *, opacity: float) -> bytes:
     if opacity:
         each = activation_map / activation_map.size
         largest = max(float(np.abs(each).max()), 1e-6)
-        share = each / largest  # -1 to 1
-        for colour, part in ((AGAINST, -share), (FOR, share)):
-            strength = Image.fromarray(np.rint(255 * opacity * part.clip(0, 1)).astype(np.uint8))
-            canvas.paste(colour, (box[0], box[1]), strength.resize(size, Image.Resampling.BICUBIC))
+        _colour(canvas, each / largest, box=(box[0], box[1]), size=size, opacity=opacity)
         canvas = _with_legend(canvas, largest)
     # Stored: to compress it takes as long as to draw it, and 270 kB become no less than 100.
     return bytes(imagecodecs.png_encode(np.asarray(canvas), level=0, filter=imagecodecs.PNG.FILTER.NO))
 
 
-@cache
-def _font() -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
-    return ImageFont.load_default(11)
+def _colour(
+    canvas: Image.Image, shares: Map, *, box: tuple[int, int], size: tuple[int, int], opacity: float
+) -> None:
+    """Lay the colours over the film: `shares`, -1 to 1, are of the strongest colour."""
+    # Resized once: below the middle is AGAINST, above it FOR, and the further from it the stronger.
+    signed = Image.fromarray(np.rint(MIDDLE * (1 + shares)).astype(np.uint8)).resize(size, Image.Resampling.BICUBIC)
+    levels = np.arange(256)
+    strength = np.rint(255 * opacity * np.abs(levels / MIDDLE - 1).clip(0, 1)).astype(int).tolist()
+    colours = [
+        signed.point(np.where(levels < MIDDLE, against, in_favour).tolist())
+        for against, in_favour in zip(AGAINST, FOR, strict=True)
+    ]
+    canvas.paste(Image.merge("RGB", colours), box, signed.point(strength))
 
 
 def _with_legend(film: Image.Image, largest: float) -> Image.Image:
     """Return the film (W, H) above a strip with the colours, what they mean, and the disclaimer."""
-    whole = Image.new("RGB", (max(film.width, LONGEST_PX), film.height + LEGEND_PX))
+    whole = Image.new("RGB", (LONGEST_PX, film.height + LEGEND_PX))
     whole.paste(film, ((whole.width - film.width) // 2, 0))
+    whole.paste(_strip(), (0, film.height))
     draw = ImageDraw.Draw(whole)
-    ends = ((4, AGAINST), (whole.width - 20, FOR))
-    for left, colour in ends:
-        draw.rectangle((left, film.height + 6, left + 15, film.height + 18), fill=colour)
-    middle = whole.width // 2
-    text = STRIP.format(least=-largest, most=largest)
-    draw.text((middle, film.height + 12), text, fill="white", font=_font(), anchor="mm")
-    draw.text((middle, film.height + 32), DISCLAIMER, fill="white", font=_font(), anchor="mm")
+    y = film.height + LEGEND_ROWS[0]
+    draw.text((24, y), f"{-largest:+.2f}", fill="white", font=_font(), anchor="lm")
+    draw.text((whole.width - 24, y), f"{largest:+.2f}", fill="white", font=_font(), anchor="rm")
     return whole
+
+
+@cache
+def _strip() -> Image.Image:
+    """Return what is the same in all legends; text takes long to draw."""
+    strip = Image.new("RGB", (LONGEST_PX, LEGEND_PX))
+    draw = ImageDraw.Draw(strip)
+    for left, colour in ((4, AGAINST), (LONGEST_PX - 20, FOR)):
+        draw.rectangle((left, LEGEND_ROWS[0] - 6, left + 15, LEGEND_ROWS[0] + 6), fill=colour)
+    for y, text in zip(LEGEND_ROWS, (MEANING, DISCLAIMER), strict=True):
+        # Twice, because the font's own spaces cannot be seen at this size.
+        draw.text((LONGEST_PX // 2, y), text.replace(" ", "  "), fill="white", font=_font(), anchor="mm")
+    return strip
+
+
+@cache
+def _font() -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
+    return ImageFont.load_default(11)

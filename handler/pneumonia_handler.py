@@ -149,7 +149,7 @@ class PneumoniaHandler:
             seen = self.engine.screen(np.stack([films[index].pixels for index in plain]), lone=lone)
             logits[plain], statistics[plain] = seen.logits, seen.statistics
         for index in (index for index, one in enumerate(wanted) if one):
-            explained_film = self.engine.explain(films[index].pixels[None])
+            explained_film = self.engine.explain(films[index].pixels[None], lone=lone)
             logits[index], statistics[index] = explained_film.logits[0], explained_film.statistics[0]
             maps[index] = explained_film.activation_map[0]
         judged = self.policy != "off"

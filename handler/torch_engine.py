@@ -37,7 +37,7 @@ class TorchEngine:
         """Return logits and statistics of grey films (B, 224, 224), 0 to 255; a batch always has the whole device."""
         return Seen.of(self._outputs(films))
 
-    def explain(self, films: Films) -> Explanation:
+    def explain(self, films: Films, *, lone: bool = False) -> Explanation:  # noqa: ARG002  (as `Engine.explain`)
         """Return logits, statistics and class-activation maps of grey films (B, 224, 224), 0 to 255."""
         return Explanation.of(self._outputs(films))
 

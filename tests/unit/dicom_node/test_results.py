@@ -152,6 +152,10 @@ def test_text_is_never_cut_off(size: tuple[int, int]) -> None:
     assert not (right == 255).all(axis=1).all()
 
 
+def test_text_is_as_wide_as_the_service_s_picture() -> None:
+    assert labelled(make_png(320, 344), legend(make_screening(uncertain=True))).shape[1] == 320
+
+
 def test_large_picture_is_made_smaller() -> None:
     assert labelled(make_png(4000, 3000), ["text"]).shape[1] == MAX_SIDE_PX
 
