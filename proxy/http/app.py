@@ -1,11 +1,10 @@
 """The public API, with its OpenAPI page at /docs."""
 
 from http import HTTPStatus
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import PlainTextResponse
 from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -16,61 +15,28 @@ from proxy.http.access import Access
 from proxy.http.answer import JSON
 from proxy.http.batch import PATH as BATCH_PATH
 from proxy.http.batch import Batch
-from proxy.http.form import DICOM_TYPE
 from proxy.http.metrics import Metrics, Observe
 from proxy.http.model import describe
+from proxy.http.openapi import (
+    CARD,
+    HEALTH,
+    METRICS,
+    MODEL,
+    MODEL_ERRORS,
+    NOT_READY,
+    answer,
+    document_films,
+    errors,
+)
 from proxy.http.page import Page
 from proxy.http.predict import FILM_PATHS, Predict
 from proxy.http.request_id import RequestId
-from proxy.http.schemas import (
-    BatchForm,
-    BatchResults,
-    DetailedPrediction,
-    Error,
-    ExplainedPrediction,
-    FilmForm,
-    Health,
-    Opacity,
-    OperatingPointName,
-    Prevalence,
-)
+from proxy.http.schemas import Health, Model, ModelQuery
 from proxy.keys import Keys
 from proxy.settings import Settings
 from proxy.torchserve.film_buffer import FilmBuffer
 
 DESCRIPTION = "Screens chest X-rays for pneumonia. High-recall screening model; not a medical device."
-
-
-def _errors(descriptions: dict[HTTPStatus, str]) -> dict[int | str, dict[str, Any]]:
-    return {int(status): {"model": Error, "description": text} for status, text in descriptions.items()}
-
-
-PREDICT_ERRORS = {
-    HTTPStatus.BAD_REQUEST: "The request is not HTTP.",
-    HTTPStatus.UNAUTHORIZED: "There is no API key, or an unknown one; only where the service has keys.",
-    HTTPStatus.REQUEST_TIMEOUT: "The film took too long to arrive.",
-    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "The film is over the size limit.",
-    HTTPStatus.UNSUPPORTED_MEDIA_TYPE: "The file is no JPEG, PNG, JPEG 2000 or DICOM file, or the body is compressed.",
-    HTTPStatus.UNPROCESSABLE_ENTITY: "There is no film in the body, or it cannot be read.",
-    HTTPStatus.TOO_MANY_REQUESTS: "The client is over its rate limit; `Retry-After` says when to try again.",
-    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE: "The header fields are over the size limit.",
-    HTTPStatus.INTERNAL_SERVER_ERROR: "The service failed.",
-    HTTPStatus.BAD_GATEWAY: "The model failed on this film.",
-    HTTPStatus.SERVICE_UNAVAILABLE: "No prediction can be had now; `Retry-After` says when to try again, in seconds.",
-}
-
-NOT_READY = _errors({HTTPStatus.SERVICE_UNAVAILABLE: "It would not, and why."})
-
-FILM_BODY: dict[str, Any] = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "multipart/form-data": {"schema": FilmForm.model_json_schema()},
-            DICOM_TYPE: {"schema": {"type": "string", "format": "binary", "description": "A DICOM file, as it is."}},
-        },
-    }
-}
-"""Given by hand: the endpoint reads the form itself, so FastAPI cannot see it."""
 
 
 def create_app(settings: Settings, *, releases: Releases, buffer: FilmBuffer) -> ASGIApp:
@@ -111,16 +77,16 @@ def _framework(releases: Releases, metrics: Metrics) -> FastAPI:
         title="Pneumonia screening", description=DESCRIPTION, version="1.0.0", redirect_slashes=False
     )
 
-    _document_films(app)
+    document_films(app)
 
-    @app.get("/health/live")
+    @app.get("/health/live", responses={HTTPStatus.OK: answer(HEALTH), **errors()})
     def live() -> Health:
         """Say that the process answers; whether TorchServe does is not asked."""
         return Health(status="ok")
 
-    @app.get("/health/ready", responses=NOT_READY)
+    @app.get("/health/ready", responses={HTTPStatus.OK: answer(HEALTH), **NOT_READY})
     @app.head("/health", include_in_schema=False)
-    @app.get("/health", responses=NOT_READY)
+    @app.get("/health", responses={HTTPStatus.OK: answer(HEALTH), **NOT_READY})
     async def health() -> Health:
         """Say whether a prediction would succeed, having just made one."""
         if releases.stopping:
@@ -131,20 +97,30 @@ def _framework(releases: Releases, metrics: Metrics) -> FastAPI:
         releases.current.readiness.require()  # looked at again: the probed one may have been taken out of service
         return Health(status="ok")
 
-    @app.get("/model", responses=_errors({HTTPStatus.UNPROCESSABLE_ENTITY: "The prevalence is no share."}))
-    def model(prevalence: Prevalence = None) -> dict[str, Any]:
+    @app.get(
+        "/model", response_model=None, responses={HTTPStatus.OK: {"model": Model, **answer(MODEL)}, **MODEL_ERRORS}
+    )
+    def model(query: Annotated[ModelQuery, Query()]) -> dict[str, Any]:
         """Describe the model in service: digests, operating points with intervals, results on the official test films.
 
         With a prevalence, the share of films with pneumonia, also what answers are worth there: PPV and NPV.
         """
-        return describe(releases.current.archive, prevalence=prevalence)
+        return describe(releases.current.archive, prevalence=query.prevalence)
 
-    @app.get("/model/card", response_class=PlainTextResponse)
+    @app.get(
+        "/model/card",
+        response_class=Response,
+        responses={HTTPStatus.OK: answer(CARD, media_type="text/markdown"), **errors(HTTPStatus.UNAUTHORIZED)},
+    )
     def card() -> Response:
         """Return the model card."""
         return Response(releases.current.archive.card, media_type="text/markdown; charset=utf-8")
 
-    @app.get("/metrics", response_class=PlainTextResponse)
+    @app.get(
+        "/metrics",
+        response_class=Response,
+        responses={HTTPStatus.OK: answer(METRICS, media_type="text/plain"), **errors(HTTPStatus.UNAUTHORIZED)},
+    )
     async def prometheus() -> Response:
         """Return the metrics of the service and of its TorchServe, in Prometheus' text format."""
         return Response(
@@ -156,54 +132,6 @@ def _framework(releases: Releases, metrics: Metrics) -> FastAPI:
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(Exception, _fault)
     return app
-
-
-def _document_films(app: FastAPI) -> None:
-    """Add the endpoints for films, which are never run: films go past the framework."""
-
-    @app.post(
-        "/predict",
-        responses=_errors(PREDICT_ERRORS),
-        response_model=DetailedPrediction,
-        openapi_extra=FILM_BODY,
-    )
-    def _predict(operating_point: OperatingPointName = None, *, detail: bool = False) -> None:
-        """Screen one film, sent as multipart/form-data in the field `file`, or as a body of type application/dicom.
-
-        With `detail=true` the answer has what stands behind the result: facts of the film, whether the result is
-        uncertain, and a receipt by which it can be computed again.
-        """
-
-    @app.post(
-        "/explain",
-        responses={**_errors(PREDICT_ERRORS), HTTPStatus.OK: {"content": {"image/png": {}}}},
-        response_model=ExplainedPrediction,
-        openapi_extra=FILM_BODY,
-    )
-    def _explain(operating_point: OperatingPointName = None, opacity: Opacity = 0.5) -> None:
-        """Screen one film, and show where the model found what it says: its class-activation map.
-
-        As JSON, or with `Accept: image/png` as a picture of the film with the map over it.
-        """
-
-    @app.post(
-        BATCH_PATH,
-        responses={**_errors(PREDICT_ERRORS), HTTPStatus.OK: {"description": "Each film with its own status."}},
-        response_model=BatchResults,
-        openapi_extra={
-            "requestBody": {
-                "required": True,
-                "content": {"multipart/form-data": {"schema": BatchForm.model_json_schema()}},
-            }
-        },
-    )
-    def _batch(operating_point: OperatingPointName = None, *, detail: bool = False) -> None:
-        """Screen several films, each sent in a field `file`: 32 of them and 200 MB at most, unless set otherwise.
-
-        The answer is 200 where the form could be read, and has a status for each film, as `POST /predict` would give
-        it, in the order of the form. What is wrong with one film is not the others' matter: a status of 429 or 503 says
-        that this one is to be sent again later. `X-Model-Version` names the model.
-        """
 
 
 def _closing(send: Send) -> Send:

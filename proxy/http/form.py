@@ -17,6 +17,9 @@ FIELD = "file"
 DICOM_TYPE = "application/dicom"
 """A body of this type is the film itself, as DICOM systems send it (PS3.18, 8.7.3)."""
 
+SEND_FILM = f"send the film as multipart/form-data in field {FIELD!r}, or as {DICOM_TYPE}"
+SEND_FILMS = f"send the films as multipart/form-data, each in a field {FIELD!r}"
+
 MAX_DIGITS = 18
 """Of Content-Length."""
 
@@ -88,7 +91,7 @@ async def read_film(
     if kind == DICOM_TYPE:
         reader = _BodyReader(film, max_film_bytes)
     else:
-        reader = _FilmReader(_parser(kind, options), film, max_film_bytes)
+        reader = _FilmReader(_parser(kind, options, SEND_FILM, MAX_PARTS), film, max_film_bytes)
     await _feed(reader, body, max_film_bytes + FORM_ENVELOPE_BYTES, TooLargeError(max_film_bytes))
 
 
@@ -110,7 +113,8 @@ async def read_films(  # noqa: PLR0913  (each is a bound)
     """
     _refuse_encoded(headers)
     kind, options = multipart.parse_options_header(headers.get("content-type", ""))
-    reader = _FilmsReader(_parser(kind, options, max_films + MAX_PARTS), films, max_film_bytes, max_films)
+    parser = _parser(kind, options, SEND_FILMS, max_films + MAX_PARTS)
+    reader = _FilmsReader(parser, films, max_film_bytes, max_films)
     await _feed(reader, body, max_bytes + FORM_ENVELOPE_BYTES, BatchLimitError.of_bytes(max_bytes))
 
 
@@ -141,13 +145,10 @@ def _refuse_encoded(headers: Mapping[str, str]) -> None:
         raise EncodingError
 
 
-def _parser(kind: str, options: Mapping[str, str], max_parts: int = MAX_PARTS) -> multipart.PushMultipartParser:
+def _parser(kind: str, options: Mapping[str, str], send: str, max_parts: int) -> multipart.PushMultipartParser:
     boundary = options.get("boundary", "")
     if kind != "multipart/form-data":
-        raise FormError(
-            f"send the film as multipart/form-data in field {FIELD!r}, or as {DICOM_TYPE}, "
-            f"not as {kind or 'an unnamed type'!r}"
-        )
+        raise FormError(f"{send}, not as {kind or 'an unnamed type'!r}")
     if not 0 < len(boundary) <= MAX_BOUNDARY:
         raise FormError(f"the multipart form with field {FIELD!r} names no usable boundary")
     return multipart.PushMultipartParser(

@@ -34,8 +34,11 @@ def film_parameters(query: bytes, answer: Answer) -> str:
         )
     except ValueError as exc:
         raise ParameterError("the query cannot be read: NAME=VALUE, joined by &") from exc
-    if any(name in ("", "answer") or (name == "opacity" and answer == "result") for name, _ in pairs):
-        raise ParameterError("there is no such parameter; there are operating_point, detail, and opacity of /explain")
+    for name, _ in pairs:
+        if name in ("", "answer") or (name == "opacity" and answer == "result"):
+            raise ParameterError(
+                f"there is no parameter {name!r} here; there are operating_point, detail, and opacity of /explain"
+            )
     if len(query) > MAX_QUERY_BYTES:
         raise ParameterError(f"the query is over {MAX_QUERY_BYTES} bytes")
     return urlencode([*pairs, ("answer", answer)])

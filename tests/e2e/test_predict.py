@@ -14,7 +14,9 @@ from typing import Any
 import pytest
 import requests
 from PIL import Image
+from pydantic import BaseModel
 
+from proxy.http.schemas import BatchResults, DetailedPrediction, ExplainedPrediction, Model
 from proxy.settings import ROOT
 from tests.e2e.service import Service, running
 
@@ -102,6 +104,24 @@ def test_receipt_can_be_replayed_on_the_archive(service: Service, tmp_path: Path
     done = subprocess.run(replay, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert [line.split()[1] for line in done.stdout.splitlines()] == ["matches"] * 8
+
+
+@pytest.mark.parametrize(
+    ("path", "shape"),
+    [
+        ("/predict?detail=true", DetailedPrediction),
+        ("/explain", ExplainedPrediction),
+        ("/explain?detail=true", ExplainedPrediction),
+        ("/predict/batch?detail=true", BatchResults),
+        ("/model?prevalence=0.1", Model),
+    ],
+)
+def test_answer_is_as_openapi_describes_it(service: Service, path: str, shape: type[BaseModel]) -> None:
+    if path.startswith("/model"):
+        answer = requests.get(service.url + path, timeout=30).json()
+    else:
+        answer = requests.post(service.url + path, files={"file": film_bytes()}, timeout=30).json()
+    assert shape.model_validate(answer).model_dump(exclude_unset=True) == answer
 
 
 def test_torchserve_and_proxy_explain_alike(service: Service) -> None:

@@ -19,6 +19,7 @@ import pytest
 import uvicorn
 from aiohttp import web
 from aiohttp.test_utils import TestServer, unused_port
+from pydantic import BaseModel
 from yarl import URL
 
 from handler.errors import DeferredFilm
@@ -28,7 +29,9 @@ from handler.shared_films import SharedFilms, TransportNames, joined
 from proxy.availability.archive import Archive, ReferenceFilm
 from proxy.availability.release import Release, Releases
 from proxy.errors import ProxyError
+from proxy.http import schemas
 from proxy.http.app import create_app
+from proxy.http.openapi import EXAMPLES
 from proxy.http.protocol import HttpProtocol
 from proxy.settings import ROOT, Settings
 from proxy.torchserve.client import Reply
@@ -242,8 +245,18 @@ async def bench(  # noqa: PLR0913  (each is what some test overrides)
             await serving
 
 
+def fits(name: str, value: object) -> bool:
+    """Return whether a value is of a schema, and has no key that this does not have."""
+    model: type[BaseModel] = getattr(schemas, name)
+    return model.model_validate(value).model_dump(exclude_unset=True) == value
+
+
+DOCUMENTED = {example.code for examples in EXAMPLES.values() for example in examples}
+
+
 def error(body: bytes) -> dict[str, str]:
     shape = json.loads(body)
+    assert shape["error"]["code"] in DOCUMENTED | {"not_found", "method_not_allowed", "batch_too_large"}
     assert set(shape) == {"error"}
     assert set(shape["error"]) == {"code", "message"}
     found: dict[str, str] = shape["error"]
@@ -731,7 +744,43 @@ async def test_openapi_describes_the_form_and_the_answers(bench: Bench) -> None:
     assert set(answer["required"]) == {"prediction", "p_pneumonia", "note"}
     assert set(answer["properties"]) == {"prediction", "p_pneumonia", "note", "detail"}
     assert {one["name"] for one in predict["parameters"]} == {"operating_point", "detail"}
-    assert "image/png" in schema["paths"]["/explain"]["post"]["responses"]["200"]["content"]
+    explain = schema["paths"]["/explain"]["post"]
+    assert {one["name"] for one in explain["parameters"]} == {"operating_point", "detail", "opacity"}
+    assert "image/png" in explain["responses"]["200"]["content"]
+    assert list(schema["paths"]["/model/card"]["get"]["responses"]["200"]["content"]) == ["text/markdown"]
+    for path in ("/model", "/model/card", "/metrics", "/predict", "/explain", "/predict/batch"):
+        (described,) = schema["paths"][path].values()
+        assert "401" in described["responses"], path
+
+
+async def test_openapi_has_examples_of_every_answer_that_fit_their_schemas(bench: Bench) -> None:
+    schema = json.loads((await bench.send("GET", "/openapi.json"))[1])
+    answers = [
+        (f"{path} {status} {media_type}", content)
+        for path, methods in schema["paths"].items()
+        for described in methods.values()
+        for status, response in described["responses"].items()
+        for media_type, content in response["content"].items()
+        if media_type != "image/png"
+    ]
+    assert len(answers) > 60
+    for name, content in answers:
+        examples = [one["value"] for one in content["examples"].values()] if "examples" in content else []
+        examples += [content["example"]] if "example" in content else []
+        assert examples, name
+        for example in examples:
+            if content["schema"].get("type") != "string":
+                assert fits(content["schema"]["$ref"].rpartition("/")[2], example), name
+
+
+def test_keys_that_are_not_described_do_not_fit() -> None:
+    assert fits("Health", {"status": "ok"})
+    assert not fits("Health", {"status": "ok", "since": 1})
+
+
+async def test_model_fits_what_openapi_says(bench: Bench) -> None:
+    for path in ("/model", "/model?prevalence=0.1", "/model?prevalence=0"):
+        assert fits("Model", json.loads((await bench.send("GET", path)).body))
 
 
 async def test_model_is_described(bench: Bench) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from handler.contract import ModelContract
-from proxy.http.app import PREDICT_ERRORS
+from proxy.http.openapi import EXAMPLES
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -33,6 +33,8 @@ def test_readmes_overall_measures_are_the_reports() -> None:
     assert f"{CROSSFIT['n']} held-out films of {CROSSFIT['patients']} patients" in README
 
 
-@pytest.mark.parametrize("status", PREDICT_ERRORS)
-def test_readme_has_every_error_of_the_api(status: int) -> None:
-    assert re.search(rf"^\| {int(status)}[ ,|]", README, re.MULTILINE)
+@pytest.mark.parametrize(
+    ("status", "code"), [(status, error.code) for status, errors in EXAMPLES.items() for error in errors]
+)
+def test_readme_has_every_error_of_the_api(status: int, code: str) -> None:
+    assert re.search(rf"^\| {int(status)}[ ,|].*`{code}`", README, re.MULTILINE)
