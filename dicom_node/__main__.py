@@ -6,6 +6,7 @@ All settings are environment variables, see `dicom_node/settings.py`. Ends with 
 setting. What waits in the queue goes on at the next start.
 """
 
+import argparse
 import asyncio
 import logging
 import signal
@@ -16,6 +17,7 @@ from aiohttp import web
 
 from dicom_node.errors import SettingsError
 from dicom_node.node import STOP_TIMEOUT_S, Node, sole_owner
+from dicom_node.service import Service
 from dicom_node.settings import Settings
 from dicom_node.stow import KEEP_ALIVE_S, create_app
 
@@ -24,8 +26,12 @@ def main() -> int:
     """Run the command; return its exit status."""
     quiet_libraries()
     logging.basicConfig(format="%(asctime)s %(levelname)-7s %(message)s", level=logging.INFO)
+    argparse.ArgumentParser(
+        prog="python -m dicom_node", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    ).parse_args()
     try:
         settings = Settings.from_environ()
+        require_operating_point(settings)
         with sole_owner(settings.queue_dir):
             node = Node(settings)
             try:
@@ -36,6 +42,27 @@ def main() -> int:
         sys.stderr.write(f"error: {exc}\n")
         return 2
     return 0
+
+
+def require_operating_point(settings: Settings) -> None:
+    """Ask the service for the operating point of the settings; where it does not answer, films will show it.
+
+    Raises:
+        SettingsError: It has no such one.
+    """
+    if settings.operating_point is None:
+        return
+    service = Service(settings)
+    try:
+        known = service.operating_points()
+    finally:
+        service.close()
+    if known is None:
+        logging.warning("the service at %s does not say which operating points it has", settings.service_url)
+    elif settings.operating_point not in known:
+        raise SettingsError(
+            f"DICOM_OPERATING_POINT={settings.operating_point!r} is none of the service's: {', '.join(known)}"
+        )
 
 
 def quiet_libraries() -> None:

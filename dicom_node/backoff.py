@@ -20,25 +20,32 @@ class Backoff:
         self._first_s = first_s
         self._longest_s = longest_s
         self._clock = clock
-        self._failures = 0
-        self._failed_at = 0.0
+        self.failures = 0
+        """In a row."""
+        self.failed_at = 0.0
+        """When it last failed; of the clock."""
         self._wait_s = 0.0
+
+    @property
+    def due_at(self) -> float:
+        """When the next try is due; of the clock."""
+        return self.failed_at + self._wait_s
 
     @property
     def remaining_s(self) -> float:
         """How long not to try; 0 when a try is due. A clock that is set back does not prolong it beyond the wait."""
-        waited = self._clock() - self._failed_at
+        waited = self._clock() - self.failed_at
         return max(0.0, self._wait_s - max(0.0, waited))
 
     def failed(self, *, after_s: float = 0.0) -> float:
         """Count a failure; return the wait, which is at least what the other side asked for, within the longest."""
-        self._failures += 1
-        wait_s = delay_s(self._failures, first_s=self._first_s, longest_s=self._longest_s)
+        self.failures += 1
+        wait_s = delay_s(self.failures, first_s=self._first_s, longest_s=self._longest_s)
         self._wait_s = max(wait_s, min(after_s, self._longest_s))
-        self._failed_at = self._clock()
+        self.failed_at = self._clock()
         return self._wait_s
 
     def succeeded(self) -> None:
         """Forget the failures."""
-        self._failures = 0
+        self.failures = 0
         self._wait_s = 0.0

@@ -6,6 +6,7 @@ answer was lost. It is the same file with the same SOP Instance UID, by which a 
 
 import io
 import secrets
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -20,7 +21,7 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
     SecondaryCaptureImageStorage,
 )
-from pynetdicom import AE
+from pynetdicom import AE, evt
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]  # made by the module when it is asked
 
 from dicom_node.addresses import Address, DicomAddress, StowAddress
@@ -103,14 +104,21 @@ class StoreDestination(Destination):
     @contextmanager
     def connect(self) -> Iterator[Connection]:
         """Associate; released at the end."""
-        association: Any = self._entity.associate(
-            self._address.host, self._address.port, ae_title=self._address.ae_title
-        )
+        opened = threading.Event()
+        try:
+            association: Any = self._entity.associate(
+                self._address.host,
+                self._address.port,
+                ae_title=self._address.ae_title,
+                evt_handlers=[(evt.EVT_CONN_OPEN, lambda _: opened.set())],
+            )
+        except OSError as exc:  # no such name
+            raise RetryLaterError(f"no connection: {exc.strerror or type(exc).__name__}") from exc
         if not association.is_established:
             raise RetryLaterError(
-                "the association is rejected" if association.is_rejected
-                else "the association is aborted" if association.is_aborted
-                else "no connection"
+                "no connection: nobody answers at this address" if not opened.is_set()
+                else "the association is rejected" if association.is_rejected
+                else "the association is aborted"
             )  # fmt: skip
         # pynetdicom leaves it without: a peer that stops reading in mid-object would be waited for without an end.
         association.dul.socket.socket.settimeout(self._timeout_s)

@@ -1,7 +1,7 @@
 """The operator's view of the queue; it may be used while the node runs.
 
     python -m dicom_node.queue list [--all]     what waits, and what failed with its reason; also what was delivered
-    python -m dicom_node.queue retry [FILM]     have what failed tried again: of one film, or of all
+    python -m dicom_node.queue retry [FILM]     have what failed or waits tried again at once: of one film, or of all
     python -m dicom_node.queue discard FILM     forget a film, its files and its results
 
 The folder is the environment variable DICOM_QUEUE_DIR. FILM is the number of the list's first column.
@@ -17,6 +17,8 @@ from dicom_node.records import Entry
 from dicom_node.settings import queue_folder
 from dicom_node.storage import DATABASE, Queue
 
+DISCARDED = {"delivered": "forgotten: its results were delivered; where it comes again, it is screened again"}
+"""What is said of a film that was discarded, by its state."""
 COLUMNS = ("film", "state", "result", "since", "failures", "from", "SOP Instance UID", "to", "reason")
 
 
@@ -26,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     listing = commands.add_parser("list", help="print what waits and what failed")
     listing.add_argument("--all", action="store_true", help="also films whose results were delivered")
-    retry = commands.add_parser("retry", help="have what failed tried again")
+    retry = commands.add_parser("retry", help="have what failed or waits tried again at once")
     retry.add_argument("film", metavar="FILM", type=int, nargs="?", help="only this film's")
     commands.add_parser("discard", help="forget a film").add_argument("film", metavar="FILM", type=int)
     parsed = parser.parse_args(arguments)
@@ -46,13 +48,18 @@ def _run(command: str, film: int | None, *, delivered: bool) -> int:
         if command == "list":
             sys.stdout.write(table(queue.entries(delivered=delivered)))
             return 0
-        found = queue.discard(film or 0) if command == "discard" else queue.retry(film)
+        if command == "discard":
+            state = queue.discard(film or 0)
+            said = DISCARDED.get(state, "discarded") if state else None
+        else:
+            tried = queue.retry(film)
+            said = f"{tried} to be tried again" if tried or film is None else None
     finally:
         queue.close()
-    if not found and film is not None:
-        sys.stderr.write(f"error: film {film} is not in the queue, or nothing of it failed\n")
+    if said is None:
+        sys.stderr.write(f"error: film {film} is not in the queue, or nothing of it waits or failed\n")
         return 1
-    sys.stdout.write("discarded\n" if command == "discard" else f"{int(found)} to be tried again\n")
+    sys.stdout.write(f"{said}\n")
     return 0
 
 

@@ -27,6 +27,10 @@ CREATE TABLE IF NOT EXISTS deliveries (
     reason TEXT NOT NULL DEFAULT '',
     PRIMARY KEY (film, kind, destination)
 );
+CREATE TABLE IF NOT EXISTS wishes (     -- of the operator
+    wish TEXT PRIMARY KEY,              -- retry
+    at REAL NOT NULL                    -- seconds since the epoch, of the last time
+);
 CREATE INDEX IF NOT EXISTS films_by_state ON films (state, id);
 CREATE INDEX IF NOT EXISTS deliveries_by_destination ON deliveries (destination, state, film);
 """

@@ -102,6 +102,14 @@ class Service:
             raise RetryLaterError("another version of the model came into service between prediction and heatmap")
         return screening, heatmap.content
 
+    def operating_points(self) -> list[str] | None:
+        """Return the names of the operating points that the service has; None where it does not say."""
+        try:
+            answer = self._session.get(f"{self._url}/model", timeout=self._timeout, allow_redirects=False)
+            return [str(point["name"]) for point in answer.json()["operating_points"]]
+        except (requests.RequestException, ValueError, KeyError, TypeError):
+            return None
+
     def _post(self, path: str, film: bytes, *, accept: str, **parameters: str) -> requests.Response:
         try:
             answer = self._session.post(

@@ -298,27 +298,40 @@ class Queue:
             return [Entry(**dict(row)) for row in rows]
 
     def retry(self, film: int | None = None) -> int:
-        """Have what failed tried again at once, of one film or of all; return how many of them."""
-        again = "failures = 0, due_at = 0, reason = '', changed_at = ?"
+        """Have what failed or waits tried again at once, of one film or of all; return how many of them."""
+        again = (
+            "failures = 0, due_at = 0, reason = '', changed_at = CASE state WHEN 'failed' THEN :now ELSE changed_at END"
+        )
+        values = {"now": self._clock(), "film": film}
         with self._transaction() as database:
             films = database.execute(
-                f"UPDATE films SET state = 'received', {again} WHERE state = 'failed' AND id = ifnull(?, id)",  # noqa: S608
-                (self._clock(), film),
+                f"UPDATE films SET {again}, state = 'received'"  # noqa: S608 - of this module
+                " WHERE state IN ('failed', 'received') AND id = ifnull(:film, id)",
+                values,
             ).rowcount
             deliveries = database.execute(
-                f"UPDATE deliveries SET state = 'waiting', {again} WHERE state = 'failed' AND film = ifnull(?, film)",  # noqa: S608
-                (self._clock(), film),
+                f"UPDATE deliveries SET {again}, state = 'waiting'"  # noqa: S608 - of this module
+                " WHERE state IN ('failed', 'waiting') AND film = ifnull(:film, film)",
+                values,
             ).rowcount
+            database.execute("INSERT OR REPLACE INTO wishes (wish, at) VALUES ('retry', :now)", values)
         return films + deliveries
 
-    def discard(self, film: int) -> bool:
-        """Forget a film, with its files and results, in whatever state; return whether there was one."""
+    def retry_asked_at(self) -> float:
+        """Return when the operator last asked for a retry, in seconds since the epoch; 0 for never."""
+        with self._lock:
+            row = self._database.execute("SELECT at FROM wishes WHERE wish = 'retry'").fetchone()
+        return 0.0 if row is None else float(row["at"])
+
+    def discard(self, film: int) -> str | None:
+        """Forget a film, with its files and results; return the state that it was in, None where there was none."""
         with self._transaction() as database:
-            row = database.execute("SELECT name FROM films WHERE id = ?", (film,)).fetchone()
+            row = database.execute("SELECT name, state FROM films WHERE id = ?", (film,)).fetchone()
             database.execute("DELETE FROM films WHERE id = ?", (film,))
-        if row is not None:
-            self._files.erase(row["name"])
-        return row is not None
+        if row is None:
+            return None
+        self._files.erase(row["name"])
+        return str(row["state"])
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:

@@ -145,8 +145,8 @@ class Stow:
             logger.warning("%s is too slow: its request is ended", sender)
             raise web.HTTPRequestTimeout(text="the body took too long to arrive") from exc
         except (ValueError, AssertionError, HttpProcessingError) as exc:
-            logger.warning("%s sends a body that is no multipart/related", sender)
-            raise web.HTTPBadRequest(text="the body is not multipart/related") from exc
+            logger.warning("%s sends a body that is no multipart/related, or breaks off", sender)
+            raise web.HTTPBadRequest(text="the body is not multipart/related, or breaks off") from exc
         if stored == Stored():
             raise web.HTTPBadRequest(text="the body has no parts")
         return stored

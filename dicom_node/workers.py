@@ -4,6 +4,7 @@ A step is a method that may be called by itself, with a clock of the caller's: i
 next one.
 """
 
+import datetime
 import logging
 import threading
 from collections.abc import Callable
@@ -20,7 +21,7 @@ from dicom_node.storage import Queue
 logger = logging.getLogger(__name__)
 
 IDLE_S = 2.0
-"""How long until the queue is looked at again without a wake-up: the operator's command gives none."""
+"""How long until the queue is looked at again at most: the operator's command gives no wake-up."""
 AFTER_FAULT_S = 5.0
 MAX_DOUBTFUL_TRIES = 10
 """Then it is for the operator."""
@@ -47,7 +48,7 @@ class Worker(threading.Thread):
                 logger.error("%s: %s", self.name, where(exc))  # noqa: TRY400
                 wait_s = AFTER_FAULT_S
             if wait_s > 0:
-                self._wake.wait(wait_s)
+                self._wake.wait(min(wait_s, IDLE_S))
             self._wake.clear()
 
     def wake(self) -> None:
@@ -76,7 +77,7 @@ class Screener:
 
     def step(self) -> float:
         """Screen one film; return the wait until the next step."""
-        wait_s = self._backoff.remaining_s
+        wait_s = _wait_s(self._backoff, self._queue)
         if wait_s > 0:
             return wait_s
         film = self._queue.claim_film()
@@ -102,7 +103,7 @@ class Screener:
         except RetryLaterError as exc:
             wait_s = self._backoff.failed(after_s=exc.after_s)
             logger.warning("film %d waits, next try in %.0f s: %s", film.id, wait_s, exc)
-            self._queue.note_film(film, str(exc))
+            self._queue.note_film(film, _waiting(exc, self._backoff))
             return wait_s
         else:
             self._queue.screened(film, results, destinations=self._names)
@@ -145,7 +146,7 @@ class Courier:
     def step(self) -> float:
         """Send what waits, over one connection; return the wait until the next step."""
         self.record_sent()
-        wait_s = self._backoff.remaining_s
+        wait_s = _wait_s(self._backoff, self._queue)
         if wait_s > 0:
             return wait_s
         waiting = self._queue.due_deliveries(self._destination.name, limit=DELIVERIES_PER_CONNECTION)
@@ -161,7 +162,7 @@ class Courier:
         except RetryLaterError as exc:
             wait_s = self._backoff.failed(after_s=exc.after_s)
             logger.warning("%s: results wait, next try in %.0f s: %s", self._destination.name, wait_s, exc)
-            self._queue.note_delivery(delivery, str(exc))
+            self._queue.note_delivery(delivery, _waiting(exc, self._backoff))
             return wait_s
         return 0.0
 
@@ -203,6 +204,19 @@ class Courier:
             self._unrecorded = delivery
             self.record_sent()
         self._backoff.succeeded()
+
+
+def _wait_s(backoff: Backoff, queue: Queue) -> float:
+    """Return how long not to try: not at all, where the operator has asked for a try since the last failure."""
+    if queue.retry_asked_at() > backoff.failed_at:
+        backoff.succeeded()
+    return backoff.remaining_s
+
+
+def _waiting(exc: StepError, backoff: Backoff) -> str:
+    """Return why something waits, and for how long, for the operator's list."""
+    due = datetime.datetime.fromtimestamp(backoff.due_at, tz=datetime.UTC)
+    return f"{exc}; try {backoff.failures} failed, the next is at {due:%Y-%m-%dT%H:%M:%SZ}"
 
 
 def _object_delay_s(failures: int, settings: Settings) -> float:

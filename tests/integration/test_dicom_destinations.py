@@ -86,8 +86,13 @@ def test_peer_that_takes_neither_says_so(tmp_path: Path) -> None:
 
 
 def test_nobody_at_the_address_is_tried_again(tmp_path: Path) -> None:
-    with pytest.raises(RetryLaterError, match=r"no connection|aborted"):
+    with pytest.raises(RetryLaterError, match="no connection: nobody answers"):
         send(tmp_path, f"PACS@127.0.0.1:{free_ports(1)[0]}")
+
+
+def test_name_that_does_not_resolve_is_tried_again(tmp_path: Path) -> None:
+    with pytest.raises(RetryLaterError, match=r"no connection: .*[Nn]ame"):
+        send(tmp_path, "PACS@no-such-host.invalid:104")
 
 
 def test_wrong_called_title_is_tried_again(pacs: FakePacs, tmp_path: Path) -> None:

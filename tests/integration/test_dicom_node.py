@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from pydicom.uid import ComprehensiveSRStorage, SecondaryCaptureImageStorage
 
+from dicom_node.__main__ import require_operating_point
 from dicom_node.errors import SettingsError
 from dicom_node.node import Node, sole_owner
 from dicom_node.scp import Scp
@@ -51,6 +52,23 @@ def started(folder: Path, service: FakeService, *destinations: str, **settings: 
         yield node
     finally:
         node.stop()
+
+
+def points(*names: str) -> Answer:
+    return Answer(body={"operating_points": [{"name": name} for name in names]})
+
+
+def test_operating_point_that_the_service_has_not_ends_the_start(tmp_path: Path) -> None:
+    with running(FakeHttp(lambda _path, _body: points("rule_out", "balanced"))) as service:
+        require_operating_point(make_settings(tmp_path, service_url=service.url, operating_point="balanced"))
+        with pytest.raises(SettingsError, match=r"DICOM_OPERATING_POINT='zzz'.*rule_out, balanced"):
+            require_operating_point(make_settings(tmp_path, service_url=service.url, operating_point="zzz"))
+
+
+@pytest.mark.parametrize("answer", [Answer(503), Answer(body=b"{}"), Answer(body=[1])])
+def test_service_that_does_not_say_its_operating_points_is_no_hindrance(answer: Answer, tmp_path: Path) -> None:
+    with running(FakeHttp(lambda _path, _body: answer)) as service:
+        require_operating_point(make_settings(tmp_path, service_url=service.url, operating_point="zzz"))
 
 
 def send(node: Node, *uids: str) -> None:

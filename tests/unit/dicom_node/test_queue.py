@@ -45,13 +45,27 @@ def test_film_is_tried_again(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.usefixtures("folder")
 def test_retry_without_a_film_is_of_all(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["retry"]) == 0
+    assert main(["discard", "1"]) == 0
     assert main(["retry"]) == 0
-    assert capsys.readouterr().out == "1 to be tried again\n0 to be tried again\n"
+    assert capsys.readouterr().out == "1 to be tried again\ndiscarded\n0 to be tried again\n"
 
 
 def test_film_is_discarded_with_its_files(folder: Path) -> None:
     assert main(["discard", "1"]) == 0
     assert list((folder / "files").iterdir()) == []
+
+
+def test_operator_is_told_that_a_discarded_film_was_delivered(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    queue = Queue(folder)
+    queue.retry()
+    film = queue.claim_film()
+    assert film is not None
+    queue.screened(film, {"sr": b"report"}, destinations=["PACS"])
+    for delivery in queue.due_deliveries("PACS", limit=1):
+        queue.delivered(delivery)
+    queue.close()
+    assert main(["discard", "1"]) == 0
+    assert "were delivered" in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("folder")

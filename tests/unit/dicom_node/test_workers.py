@@ -100,7 +100,8 @@ class Bench:
             self.clock.now += max(wait_s, 0.001)
 
     def reasons(self) -> list[tuple[str, str]]:
-        return [(entry.state, entry.reason) for entry in self.queue.entries()]
+        """States, and reasons without what is said of the tries."""
+        return [(entry.state, entry.reason.partition("; try ")[0]) for entry in self.queue.entries()]
 
 
 @pytest.fixture
@@ -115,6 +116,31 @@ def fail(error: Exception) -> Callable[..., None]:
         raise error
 
     return act
+
+
+def test_operator_does_not_wait_for_the_next_try(bench: Bench) -> None:
+    bench.add()
+    bench.destination.up = False
+    bench.run(HOUR_S)
+    tries = bench.destination.connections
+    bench.run(30)
+    assert bench.destination.connections == tries, "it waits a quarter of an hour by now"
+    assert bench.queue.retry() == 2
+    bench.run(1)
+    assert bench.destination.connections == tries + 1
+    bench.destination.up = True
+    bench.queue.retry()
+    bench.run(1)
+    assert bench.queue.entries() == []
+
+
+def test_operator_sees_how_often_it_was_tried_and_when_it_is_tried_next(bench: Bench) -> None:
+    bench.add()
+    bench.destination.up = False
+    bench.run(6)
+    reasons = [entry.reason for entry in bench.queue.entries() if entry.reason]
+    assert reasons[0].startswith("no connection; try 1 failed, the next is at 1970-01-12T13:46:")
+    assert reasons[1].startswith("no connection; try 2 failed, the next is at 1970-01-12T13:46:")
 
 
 def test_film_is_screened_once_and_its_results_sent_once(bench: Bench) -> None:
