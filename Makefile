@@ -118,10 +118,10 @@ dicom-node: $(VENV)/.dicom-node ## Take films by DICOM and send results back, th
 # --- worklists
 
 .PHONY: worklist
-worklist: $(VENV)/.worklist$(addprefix -,$(filter ray,$(ENGINE))) ## Screen a folder, CSV or ZIP of films: make worklist IN=DIR OUT=results.csv (ENGINE=ray, SERVER=URL, POINT=NAME)
+worklist: $(VENV)/.worklist$(addprefix -,$(filter ray,$(ENGINE))) ## Screen a folder, CSV or ZIP of films: make worklist IN=DIR OUT=results.csv (ENGINE=ray, SERVER=URL, POINT=NAME, GATE=reject)
 	@$(BIN)/python -m batch $(call required,IN) --out $(call required,OUT) $(if $(POINT),--operating-point $(POINT)) \
 	  $(if $(SERVER),--server $(SERVER),--model-store $(MODEL_STORE)) $(if $(ENGINE),--engine $(ENGINE)) \
-	  $(if $(WORKERS),--workers $(WORKERS))
+	  $(if $(GATE),--gate $(GATE)) $(if $(WORKERS),--workers $(WORKERS))
 
 # --- training
 

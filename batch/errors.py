@@ -6,6 +6,7 @@ BatchError
 handler.errors.FilmError: one film has no result; the error is its row
 ├── MissingFile        404: there is no such file
 ├── NoFilm             422: a device, an encrypted or damaged member, or a line of a CSV without a path
+├── EmptyFile          422: the file has no bytes
 ├── FilmTooLarge       413: over the size limit
 ├── NestedArchive      415: an archive inside a folder or an archive
 ├── UnreadableFile     500: the file is there and cannot be read now; tried again by the next run
@@ -39,6 +40,15 @@ class NoFilm(FilmError):  # noqa: N818
     """An entry that holds no bytes of a film that could be read."""
 
     code = "no_film"
+
+
+class EmptyFile(FilmError):  # noqa: N818
+    """The file has no bytes."""
+
+    code = "empty_file"
+
+    def __init__(self) -> None:
+        super().__init__("the file is empty")
 
 
 class FilmTooLarge(FilmError):  # noqa: N818

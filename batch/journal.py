@@ -19,8 +19,8 @@ from batch.listing import Entry
 from batch.place import as_text
 from batch.row import COLUMNS, Row
 
-FORMAT = 1
-"""Raised whenever older code could not read what is written."""
+FORMAT = 2
+"""Raised whenever what is written changes."""
 
 KEY_BYTES = 16
 PAGE = 1000
@@ -136,7 +136,9 @@ class Journal:
         run("PRAGMA synchronous = NORMAL")
         (version,) = run("PRAGMA user_version").fetchone()
         if version not in (0, FORMAT):
-            raise sqlite3.DatabaseError(f"it is of version {version}, this code reads {FORMAT}")
+            raise sqlite3.DatabaseError(
+                f"it is of version {version}, this code reads {FORMAT}: delete it to begin anew"
+            )
         run(f"PRAGMA user_version = {FORMAT}")
         run(f"CREATE TABLE IF NOT EXISTS films (key BLOB PRIMARY KEY, {_FIELDS}) WITHOUT ROWID")
         run("CREATE TEMP TABLE listing (ordinal INTEGER PRIMARY KEY, name TEXT, key BLOB, place TEXT)")

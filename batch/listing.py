@@ -20,7 +20,11 @@ from batch.place import Address, File, Member, Nowhere, nowhere
 from batch.row import readable
 
 COLUMN = "path"
-"""Of a CSV; others are ignored."""
+"""Of a CSV, in small letters or not; others are ignored."""
+SEPARATORS = (",", ";", "\t")
+"""Of a CSV's columns: that of its first line with which it names COLUMN."""
+WIDE_TEXT = ("\udcff\udcfe", "\udcfe\udcff")
+"""How UTF-16 begins, read as UTF-8 with surrogates for what is none."""
 
 MAX_LINE = 65_536
 """Characters of a line of a CSV."""
@@ -147,18 +151,10 @@ def _rows(readline: Callable[[int], str], path: str, resolve: Resolve) -> Iterat
     field.
     """
     lines = _lines(readline)
-    try:
-        header = [name.strip() for name in _fields(next(lines, ""))]
-    except csv.Error as exc:
-        raise InputError(f"{path}: neither a folder, nor a CSV, nor a ZIP archive: line 1: {exc}") from exc
-    if COLUMN not in header:
-        raise InputError(
-            f"{path}: neither a folder, nor a ZIP archive, nor a CSV whose first line names a column {COLUMN!r}"
-        )
-    column = header.index(COLUMN)
+    separator, column = _column(next(lines, ""), path)
     for number, line in enumerate(lines, start=2):
         try:
-            row = _fields(line)
+            row = _fields(line, separator)
         except csv.Error as exc:
             yield _no_path(number, f"line {number} is no CSV: {exc}")
             continue
@@ -169,7 +165,35 @@ def _rows(readline: Callable[[int], str], path: str, resolve: Resolve) -> Iterat
             yield _no_path(number, f"line {number} names no path")
 
 
-def _fields(line: str) -> list[str]:
+def _column(line: str, path: str) -> tuple[str, int]:
+    """Return what separates the columns of a CSV with this first line, and which of them names the films.
+
+    Raises:
+        InputError: There is none, or more than one.
+    """
+    if line.startswith(WIDE_TEXT):
+        raise InputError(f"{path}: text in UTF-16: save it as CSV in UTF-8")
+    if line.startswith("PK\x03\x04"):
+        raise InputError(f"{path}: a ZIP archive that is damaged or cut off: it has no directory")
+    wrong = None
+    for separator in SEPARATORS:
+        try:
+            header = [name.strip().lower() for name in _fields(line, separator)]
+        except csv.Error as exc:  # perhaps by another one
+            wrong = wrong or exc
+            continue
+        if header.count(COLUMN) > 1:
+            raise InputError(f"{path}: the first line names the column {COLUMN!r} twice")
+        if COLUMN in header:
+            return separator, header.index(COLUMN)
+    if wrong is not None:
+        raise InputError(f"{path}: neither a folder, nor a CSV, nor a ZIP archive: line 1: {wrong}") from wrong
+    raise InputError(
+        f"{path}: neither a folder, nor a ZIP archive, nor a CSV whose first line names a column {COLUMN!r}"
+    )
+
+
+def _fields(line: str, separator: str) -> list[str]:
     """Return the fields of a line.
 
     Raises:
@@ -177,7 +201,7 @@ def _fields(line: str) -> list[str]:
     """
     if len(line) > MAX_LINE:
         raise csv.Error(f"it is over {MAX_LINE} characters")
-    reader = csv.reader([line, ""], strict=True)
+    reader = csv.reader([line, ""], strict=True, delimiter=separator)
     try:
         return next(reader)
     except csv.Error as exc:

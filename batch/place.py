@@ -10,7 +10,7 @@ import zlib
 from dataclasses import asdict, dataclass
 from typing import BinaryIO, Protocol
 
-from batch.errors import FilmTooLarge, MissingFile, NestedArchive, NoFilm, UnreadableFile
+from batch.errors import EmptyFile, FilmTooLarge, MissingFile, NestedArchive, NoFilm, UnreadableFile
 from handler.errors import FilmError, UnsupportedFormat
 
 ARCHIVES = (
@@ -198,6 +198,8 @@ def from_text(text: str) -> Place:
 
 
 def _checked(data: bytes, max_film_bytes: int) -> bytes:
+    if not data:
+        raise EmptyFile
     if len(data) > max_film_bytes:
         raise FilmTooLarge(max_film_bytes)
     if (data.startswith(ARCHIVES) or _holds(data, TAR)) and not _holds(data, DICOM):

@@ -10,6 +10,7 @@ import signal
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from typing import Any, Protocol
 
@@ -60,7 +61,13 @@ class _Process:
         context = multiprocessing.get_context("spawn")
         self.pipe, other = context.Pipe()
         self._process = context.Process(target=_serve, args=(other, make, arguments), daemon=True)
-        self._process.start()
+        # Ctrl-C reaches the whole group: the first process ends the others, which inherit that they do not hear it.
+        resource_tracker.ensure_running()  # it would have SIGINT heard again
+        heard = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            self._process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, heard)
         other.close()
         self.films: deque[tuple[Task, int]] = deque()
         """Each with the tries that it has had, the one in work first."""
@@ -182,7 +189,6 @@ def _started(make: Callable[..., Score], arguments: tuple[Any, ...]) -> _Process
 
 def _serve(pipe: "Connection[Any, Any]", make: Callable[..., Score], arguments: tuple[Any, ...]) -> None:
     """Screen what comes through the pipe, until it ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the first process ends the others
     try:
         score = make(*arguments)
     except Exception as exc:  # the other side says it in one line

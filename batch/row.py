@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Self
 
-from handler.errors import FilmError
+from handler.errors import FilmError, RejectedByGate
 
 COLUMNS = (
     "file",
@@ -12,6 +12,7 @@ COLUMNS = (
     "prediction",
     "p_pneumonia",
     "uncertain",
+    "gate",
     "note",
     "operating_point",
     "threshold",
@@ -34,6 +35,8 @@ class Row:
     p_pneumonia: float | None = None
     """Calibrated, 0 to 1, four decimals: what is compared with the threshold."""
     uncertain: bool | None = None
+    gate: str | None = None
+    """Codes of what the input gate has against the film, with spaces between; empty where it has nothing."""
     note: str | None = None
     """The model's note, with its warnings of this film."""
     operating_point: str | None = None
@@ -55,7 +58,11 @@ class Row:
     def of(cls, error: FilmError, film_sha256: str | None = None) -> Self:
         """Return the row of a film without a result."""
         return cls(
-            status=error.status, error_code=error.code, error_message=readable(str(error)), film_sha256=film_sha256
+            status=error.status,
+            gate=" ".join(error.reasons) if isinstance(error, RejectedByGate) else None,
+            error_code=error.code,
+            error_message=readable(str(error)),
+            film_sha256=film_sha256,
         )
 
 

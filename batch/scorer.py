@@ -64,6 +64,7 @@ class Scorer:
             prediction=found.prediction,
             p_pneumonia=found.p_pneumonia,
             uncertain=bool(uncertain(p_pneumonia, self._point.threshold, self._contract.uncertainty)[0]),
+            gate=" ".join(reasons),
             note=readable(found.note),
             operating_point=self._point.name,
             threshold=self._point.threshold,

@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
@@ -224,6 +224,7 @@ def row_of(status: int, content: bytes, headers: Mapping[str, str], data: bytes)
             error = answer["error"]
             return Row(
                 status=status,
+                gate=_codes(error["reasons"]) if "reasons" in error else None,
                 error_code=readable(error["code"]),
                 error_message=readable(error["message"]),
                 film_sha256=digest,
@@ -234,6 +235,7 @@ def row_of(status: int, content: bytes, headers: Mapping[str, str], data: bytes)
             prediction=answer["prediction"],
             p_pneumonia=answer["p_pneumonia"],
             uncertain=detail["uncertain"],
+            gate=_codes(detail["gate"]["reasons"]),
             note=readable(answer["note"]),
             operating_point=detail["operating_point"]["name"],
             threshold=detail["operating_point"]["threshold"],
@@ -248,6 +250,10 @@ def row_of(status: int, content: bytes, headers: Mapping[str, str], data: bytes)
             error_message=f"the service answered {status} in a way that is not known here",
             film_sha256=digest,
         )
+
+
+def _codes(reasons: Sequence[str]) -> str:
+    return readable(" ".join(reasons))
 
 
 def _message(content: bytes) -> str | None:

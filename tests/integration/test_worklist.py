@@ -237,3 +237,14 @@ def test_film_that_was_missing_is_screened_when_it_has_come(tmp_path: Path, stor
         subprocess.run(command(worklist, out, store), cwd=ROOT, capture_output=True, timeout=LONG_S, check=False)
         assert [row["status"] for row in table(out)] == [status]
         late.write_bytes(film())
+
+
+def test_interrupted_while_its_processes_start_it_says_no_more(films: Path, store: Path, tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        command(films, tmp_path / "results.csv", store),
+        cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+    wait_for(lambda: any("spawn_main" in " ".join(one.cmdline()) for one in psutil.Process(process.pid).children()))
+    os.killpg(process.pid, signal.SIGINT)  # Ctrl-C on a terminal
+    _, said = process.communicate(timeout=LONG_S)
+    assert (process.returncode, said) == (130, "interrupted: the same command goes on from here\n")

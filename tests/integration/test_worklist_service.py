@@ -31,6 +31,7 @@ ANSWER = {
         "p_pneumonia": 0.90001,
         "operating_point": {"name": "rule_out", "threshold": 0.2},
         "uncertain": True,
+        "gate": {"reasons": ["too_small", "inverted"]},
         "model_version": "1.2.3",
     },
 }
@@ -135,7 +136,7 @@ async def test_rows_are_the_service_s_answers(fake: FakeService, tmp_path: Path)
     assert {name: row.status for name, row in rows.items() if row.status != 200} == {"none.txt": 415, "large.png": 413}
     row = rows["0000.jpeg"]
     assert (row.p_pneumonia, row.urgency, row.uncertain, row.threshold) == (0.9, 0.90001, True, 0.2)
-    assert (row.model_version, row.operating_point) == ("1.2.3", "rule_out")
+    assert (row.model_version, row.operating_point, row.gate) == ("1.2.3", "rule_out", "too_small inverted")
     assert row.film_sha256
     assert fake.most_running <= 3
     assert {request.query_string for request in fake.requests} == {"detail=true&operating_point=balanced"}

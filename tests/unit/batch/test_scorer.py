@@ -70,6 +70,8 @@ def test_film_that_the_gate_rejects_has_the_row_of_the_service_s_answer(store: P
     (response,) = handler.postprocess(films, requests, passes)
     assert rejected == row_from_answer(response.status, response.body, {}, content)
     assert (rejected.status, rejected.error_code) == (422, "rejected_by_gate")
+    assert warned.gate == rejected.gate
+    assert "not_a_chest_film" in (warned.gate or "").split()
     assert "not_a_chest_film" in (rejected.error_message or "")
 
 
@@ -86,13 +88,18 @@ def test_another_policy_of_the_gate_screens_anew(store: Path) -> None:
 
 @pytest.mark.parametrize(
     ("content", "status"),
-    [(b"", 422), (b"no film", 415), (film()[:-100], 422), (png_bomb(40_000, 40_000), 422), (bytes(1_000_001), 413)],
+    [(b"no film", 415), (film()[:-100], 422), (png_bomb(40_000, 40_000), 422), (bytes(1_000_001), 413)],
 )
 def test_what_is_no_film_gets_a_row_that_says_so(store: Path, tmp_path: Path, content: bytes, status: int) -> None:
     row = row_of(store, tmp_path / "film", content)
     assert (row.status, row.urgency) == (status, None)
     assert row.error_code
     assert row.error_message
+
+
+def test_empty_file_has_the_code_of_the_service(store: Path, tmp_path: Path) -> None:
+    row = row_of(store, tmp_path / "film", b"")
+    assert (row.status, row.error_code) == (422, "empty_file")
 
 
 def test_model_is_read_from_an_archive_too(store: Path, tmp_path: Path) -> None:

@@ -7,8 +7,8 @@ from batch import table
 from batch.errors import InputError
 from batch.row import COLUMNS
 
-ROW = ("a,b\n.png", 200, "NORMAL", 0.1, 1, "note", "rule_out", 0.2, "1.0.0", "ab", None, None)
-ERROR = ("c", 422, None, None, None, None, None, None, None, None, "damaged_film", "cut")
+ROW = ("a,b\n.png", 200, "NORMAL", 0.1, 1, "too_small", "note", "rule_out", 0.2, "1.0.0", "ab", None, None)
+ERROR = ("c", 422, *[None] * 9, "damaged_film", "cut")
 
 
 def test_csv_has_a_column_for_everything_and_quotes_what_it_must(tmp_path: Path) -> None:
@@ -16,7 +16,7 @@ def test_csv_has_a_column_for_everything_and_quotes_what_it_must(tmp_path: Path)
     text = (tmp_path / "r.csv").read_bytes().decode()
     assert text.splitlines()[0] == ",".join(COLUMNS)
     assert text.endswith(
-        '"a,b\n.png",200,NORMAL,0.1,true,note,rule_out,0.2,1.0.0,ab,,\r\nc,422,,,,,,,,,damaged_film,cut\r\n'
+        '"a,b\n.png",200,NORMAL,0.1,true,too_small,note,rule_out,0.2,1.0.0,ab,,\r\nc,422,,,,,,,,,,damaged_film,cut\r\n'
     )
 
 
