@@ -10,7 +10,7 @@ import hashlib
 import json
 import sys
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -75,8 +75,8 @@ def replay(receipt: Path, film: Path, archive: Path) -> Iterator[Comparison]:
         ReplayError: a file is missing, unreadable, or not what it should be.
         HandlerError: the film cannot be screened.
     """
-    said = _receipt(receipt)
     content, packed = _bytes(film), _bytes(archive)
+    said = _receipt(receipt, _sha256(content))
     with TemporaryDirectory() as folder:
         tolerance = _unpack(archive, Path(folder))
         contract_file = Path(folder, MEMBERS[0])
@@ -113,10 +113,12 @@ def replay(receipt: Path, film: Path, archive: Path) -> Iterator[Comparison]:
     )
 
 
-def _receipt(path: Path) -> Mapping[str, Any]:
-    """Return the receipt in a file of JSON, wherever in it it lies."""
+def _receipt(path: Path, film_sha256: str) -> Mapping[str, Any]:
+    """Return the receipt in a file of JSON, wherever in it it lies; in an answer to several films, this film's."""
     try:
         said = json.loads(_bytes(path))
+        if "results" in said:
+            said = _of_film(said["results"], film_sha256)
         for key in ("detail", "receipt"):
             said = said.get(key, said)
         missing = {field.name for field in fields(Receipt)} - said.keys()
@@ -127,6 +129,13 @@ def _receipt(path: Path) -> Mapping[str, Any]:
         raise ReplayError(f"{path} is no receipt: it lacks {', '.join(sorted(missing))}")
     receipt: Mapping[str, Any] = said
     return receipt
+
+
+def _of_film(results: Sequence[Mapping[str, Any]], film_sha256: str) -> Mapping[str, Any]:
+    for one in results:
+        if one.get("detail", {}).get("receipt", {}).get("film_sha256") == film_sha256:
+            return one
+    raise ReplayError("the answer to several films has no receipt of this one: was it asked for with detail=true?")
 
 
 def _bytes(path: Path) -> bytes:

@@ -114,7 +114,20 @@ def test_other_film_does_not_match(tmp_path: Path, archive: Path, said: dict[str
     assert replayed(tmp_path, archive, said, jpeg(grey(level=60))) == 1
 
 
-@pytest.mark.parametrize("content", [[], {}, {"receipt": 5}, {"film_sha256": "x"}, "text", {"p_pneumonia": 10**400}])
+def test_film_s_own_receipt_is_taken_from_an_answer_to_several(
+    tmp_path: Path, archive: Path, said: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = {"detail": {"receipt": said["receipt"] | {"film_sha256": "0" * 64, "model_version": "9"}}}
+    refused = {"file": "x", "status": 422, "error": {"code": "damaged_film", "message": "cut"}}
+    assert replayed(tmp_path, archive, {"results": [refused, other, {"status": 200, "detail": said}]}) == 0
+    assert replayed(tmp_path, archive, {"results": [refused, other]}) == 2
+    assert "no receipt of this one" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "content",
+    [[], {}, {"results": 5}, {"results": [5]}, {"receipt": 5}, {"film_sha256": "x"}, "text", {"p_pneumonia": 10**400}],
+)
 def test_what_is_no_receipt_is_said(tmp_path: Path, archive: Path, content: object) -> None:
     assert replayed(tmp_path, archive, content) == 2
 
