@@ -83,6 +83,7 @@ function removeAll() {
   for (const film of films) film.end();
   films = [];
   summarise();
+  at("intake-help").textContent = help;
   at("choose").focus();
 }
 

@@ -47,7 +47,7 @@ export class Film {
     this.#url = URL.createObjectURL(this.#file);
     if (await this.card.pictures(this.#url)) return;
     this.#letGo();
-    this.card.lacksPicture("The browser cannot show this format.");
+    this.card.lacksPicture("The browser cannot show this format. The service’s picture comes with the result.");
     await this.explain();
   }
 

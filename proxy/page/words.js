@@ -25,6 +25,7 @@ const SAID_BY = {
   not_a_chest_film: /not recognised as a chest film/,
   unlike_training_films: /unlike the films/,
   colour_picture: /colour picture/,
+  inverted: /negative/,
   upside_down: /upside down/,
   on_its_side: /on its side/,
   mirrored: /may be mirrored, or the heart/,
@@ -67,11 +68,18 @@ export function verdict(result) {
   return { tone: found ? "found" : "clear", headline, why: uncertain ? `${why} ${doubt(result)}` : why, uncertain };
 }
 
+const KINDS = { NORMAL: "films without pneumonia", PNEUMONIA: "films with pneumonia" };
+
 /** What the conformal rule says of an uncertain film. */
 function doubt(result) {
   const { labels, coverage } = result.detail.prediction_set;
-  const fits = labels.length === 2 ? "both answers" : (labels[0] ?? "neither answer");
-  return `It is too close to call: at a coverage of ${percent(coverage)}, p fits ${fits}. Have a person look at this film.`;
+  const usual =
+    labels.length === 2
+      ? "such a p is usual for films with and without pneumonia"
+      : labels.length === 0
+        ? "such a p is unusual for films with and without pneumonia"
+        : `such a p is usual for ${KINDS[labels[0]]} only, but this operating point says ${result.prediction}`;
+  return `It is uncertain: ${usual} (at a coverage of ${percent(coverage)}). Have a person look at this film.`;
 }
 
 /** p and its threshold as a sentence, for those who do not see the scale. */

@@ -67,6 +67,8 @@ class Said:
 
     p: float = 0.9998
     uncertain: bool = False
+    labels: tuple[str, ...] = ("NORMAL", "PNEUMONIA")
+    """That an uncertain film may have."""
     reasons: tuple[str, ...] = ()
     """Of the gate."""
     warning: str = ""
@@ -166,7 +168,7 @@ class FakeService:
             "p_pneumonia": said.p,
             "operating_point": {"name": point, "threshold": POINTS[point]},
             "uncertain": said.uncertain,
-            "prediction_set": {"labels": ["NORMAL", "PNEUMONIA"] if said.uncertain else ["NORMAL"], "coverage": 0.95},
+            "prediction_set": {"labels": list(said.labels) if said.uncertain else ["NORMAL"], "coverage": 0.95},
             "film": {
                 "kind": "DICOM" if self._is_dicom(sent) else "JPEG",
                 "width_px": width,

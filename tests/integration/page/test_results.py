@@ -26,7 +26,16 @@ CLEAR = "No signs found at this operating point"
         (Said(p=0.9998), FOUND, "at or above the threshold of the operating point rule_out"),
         (Said(p=0.1268), FOUND, "at or above"),
         (Said(p=0.1267), CLEAR, "below the threshold of the operating point rule_out"),
-        (Said(p=0.14, uncertain=True), FOUND + "Uncertain", "at a coverage of 95 %, p fits both answers"),
+        (
+            Said(p=0.14, uncertain=True),
+            FOUND + "Uncertain",
+            "such a p is usual for films with and without pneumonia (at a",
+        ),
+        (
+            Said(p=0.14, uncertain=True, labels=("NORMAL",)),
+            FOUND + "Uncertain",
+            "usual for films without pneumonia only",
+        ),
         (Said(reasons=("not_a_chest_film",)), "Probably not a chest X-ray", "means nothing for other pictures"),
     ],
 )
