@@ -33,6 +33,8 @@ DISCLAIMER = "Not a medical device. Not for diagnosis."
 
 Map = npt.NDArray[np.float32]
 """(S, S), over the film without its bars, rows from top to bottom."""
+Shares = npt.NDArray[np.floating[Any]]
+"""Of a map, -1 to 1: of the strongest colour."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,9 +109,14 @@ def picture(film: Film, activation_map: Map, *, opacity: float) -> bytes:
 
 
 def _colour(
-    canvas: Image.Image, shares: Map, *, box: tuple[int, int], size: tuple[int, int], opacity: float
+    canvas: Image.Image,
+    shares: Shares,
+    *,
+    box: tuple[int, int],
+    size: tuple[int, int],
+    opacity: float,
 ) -> None:
-    """Lay the colours over the film: `shares`, -1 to 1, are of the strongest colour."""
+    """Lay the colours over the film."""
     # Resized once: below the middle is AGAINST, above it FOR, and the further from it the stronger.
     signed = Image.fromarray(np.rint(MIDDLE * (1 + shares)).astype(np.uint8)).resize(size, Image.Resampling.BICUBIC)
     levels = np.arange(256)

@@ -26,6 +26,9 @@ EXPECTED = "reference/expected.json"
 OFFICIAL_TEST, CARD = "report/official_test.json", "report/MODEL_CARD.md"
 """Of the shipped model; a site's own archive has none."""
 
+GATE_POLICIES = ("warn", "reject", "off")
+"""The handler's; the first is the default. YAML reads a bare `off` as false."""
+
 SMALL = "-224"
 """In the names of films of the model's own size, the cheapest to screen."""
 
@@ -108,9 +111,7 @@ class Archive:
                     run_bytes=len(content) + sum(member.file_size for member in archive.infolist()),
                     contract=contract,
                     contract_sha256=hashlib.sha256(_read(archive, CONTRACT)).hexdigest(),
-                    operating_point=config.get("handler", {}).get(
-                        "operating_point", contract["default_operating_point"]
-                    ),
+                    operating_point=_operating_point(config.get("handler", {}), contract),
                     official_test=tuple(_json(archive, OFFICIAL_TEST)["versions"]) if OFFICIAL_TEST in names else (),
                     card=_read(archive, CARD).decode() if CARD in names else "",
                 )
@@ -131,6 +132,22 @@ def _check_model(archive: zipfile.ZipFile, contract: Mapping[str, Any]) -> None:
     """Compare the model with the contract's digest of it, where that has one: a worker would find out only later."""
     if "model_sha256" in contract and hashlib.sha256(archive.read(MODEL)).hexdigest() != contract["model_sha256"]:
         raise ValueError(f"{MODEL} is not the model that {CONTRACT} was written for")
+
+
+def _operating_point(settings: Mapping[str, Any], contract: Mapping[str, Any]) -> str:
+    """Return the operating point of the handler's settings, which are checked: a worker would find out only later.
+
+    Raises:
+        ArchiveError: One of them has a value that it does not take.
+    """
+    known = [point["name"] for point in contract["operating_points"]]
+    point = settings.get("operating_point", contract["default_operating_point"])
+    policy = settings.get("gate", GATE_POLICIES[0])
+    for name, value, values in (("operating_point", point, known), ("gate", policy, [*GATE_POLICIES, False])):
+        if value not in values:
+            wanted = ", ".join(str(one) for one in values if one)
+            raise ArchiveError(f"{CONFIG}: handler: {name}: must be one of {wanted}, got {value!r}")
+    return str(point)
 
 
 def _films(archive: zipfile.ZipFile, record: dict[str, Any]) -> tuple[ReferenceFilm, ...]:

@@ -32,9 +32,8 @@ def make_stub_store(
         (reference / name).write_bytes(f"a {label.lower()} film".encode())
         films.append({"file": name, "label": label, "p_pneumonia": p_pneumonia})
     (reference / "expected.json").write_text(json.dumps({"tolerance": 0.02, "films": films}))
-    (folder / "extra" / "contract.json").write_text(
-        json.dumps({"model_version": version, "default_operating_point": "rule_out"})
-    )
+    contract = {"default_operating_point": "rule_out", "operating_points": [{"name": "rule_out"}]}
+    (folder / "extra" / "contract.json").write_text(json.dumps({"model_version": version} | contract))
     config = folder / "model-config.yaml"
     config.write_text(MODEL_CONFIG)
     archiver = Path(sys.executable).parent / "torch-model-archiver"

@@ -109,6 +109,17 @@ def test_every_reason_is_said() -> None:
     assert len(said(facts, *found)) == 5
 
 
+@pytest.mark.parametrize(
+    ("turned", "more"), [("on its side", False), ("upside down", False), ("mirrored", True), (None, True)]
+)
+def test_film_that_does_not_lie_upright_is_said_to_be_that(turned: Turned | None, more: bool) -> None:
+    facts = dataclasses.replace(PLAIN, presentation=Presentation(turned=turned))
+    presented = facts.presentation.warnings()
+    sentences = said(facts, "not_a_chest_film")
+    assert sentences[: len(presented)] == presented
+    assert ("not recognised" in " ".join(sentences)) == more
+
+
 def test_warnings_of_the_format_come_last() -> None:
     facts = dataclasses.replace(PLAIN, warnings=("Warning: one.",), presentation=Presentation(negative=True))
     assert said(facts) == [*Presentation(negative=True).warnings(), "Warning: one."]

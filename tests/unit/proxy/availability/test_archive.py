@@ -6,7 +6,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
+import yaml
 
+from handler.gate import POLICIES
 from proxy.availability.archive import (
     CARD,
     CONFIG,
@@ -40,7 +42,8 @@ RECORD = {
 MEMBERS: Members = {
     MANIFEST: b'{"model": {"handler": "handler.py"}}',
     "handler.py": b"class Handler: ...",
-    CONTRACT: b'{"model_version": "1.2.3", "default_operating_point": "rule_out"}',
+    CONTRACT: b'{"model_version": "1.2.3", "default_operating_point": "rule_out",'
+    b' "operating_points": [{"name": "rule_out"}, {"name": "balanced"}]}',
     CONFIG: b"handler:\n  operating_point: balanced\n",
     EXPECTED: json.dumps(RECORD).encode(),
     "reference/normal-1-224.jpeg": b"a normal film",
@@ -77,6 +80,27 @@ def test_version_and_the_small_films_are_read(pack: Callable[[Members], Path]) -
 def test_operating_point_is_that_of_the_configuration(pack: Callable[[Members], Path]) -> None:
     assert Archive.read(pack(MEMBERS)).operating_point == "balanced"
     assert Archive.read(pack({**MEMBERS, CONFIG: b"minWorkers: 1"})).operating_point == "rule_out"
+
+
+@pytest.mark.parametrize("policy", [*POLICIES, False])
+def test_every_policy_of_the_gate_is_taken(pack: Callable[[Members], Path], policy: object) -> None:
+    Archive.read(pack({**MEMBERS, CONFIG: yaml.safe_dump({"handler": {"gate": policy}}).encode()}))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"gate": "bogus"}, "model-config.yaml: handler: gate: must be one of warn, reject, off, got 'bogus'"),
+        ({"gate": None}, "gate: must be one of warn"),
+        ({"operating_point": "zzz"}, "operating_point: must be one of rule_out, balanced, got 'zzz'"),
+        ({"operating_point": []}, "operating_point: must be one of rule_out, balanced"),
+    ],
+)
+def test_setting_of_the_handler_that_there_is_not_is_named(
+    pack: Callable[[Members], Path], settings: dict[str, object], message: str
+) -> None:
+    with pytest.raises(ArchiveError, match=message):
+        Archive.read(pack({**MEMBERS, CONFIG: yaml.safe_dump({"handler": settings}).encode()}))
 
 
 def test_card_and_results_are_read_where_there_are_some(pack: Callable[[Members], Path]) -> None:

@@ -59,7 +59,8 @@ def pack(path: Path, version: str) -> Path:
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("MAR-INF/MANIFEST.json", json.dumps({"model": {"handler": "handler.py"}}))
         archive.writestr("handler.py", "")
-        contract = {"model_version": version, "default_operating_point": "rule_out"}
+        contract: dict[str, object] = {"model_version": version, "default_operating_point": "rule_out"}
+        contract["operating_points"] = [{"name": "rule_out"}]
         archive.writestr("contract.json", json.dumps(contract))
         archive.writestr("model-config.yaml", "minWorkers: 1")
         archive.writestr("reference/expected.json", json.dumps({"tolerance": 0.02, "films": [film]}))
