@@ -19,6 +19,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 from bench.bad_starts import BAD_STARTS, on_small_disk, tried, with_limits
 from bench.cli import Setting, add_common, prepare, run
@@ -44,6 +45,7 @@ from bench.haproxy import in_front
 from bench.results import Timing
 from bench.roster import service_with
 from bench.under_load import LOAD_SHARE, Row, Service, Trial, row
+from handler.gate import FILE as GATE
 from proxy.files import allow_open_files
 from proxy.torchserve.process import free_ports
 
@@ -61,8 +63,14 @@ class Fault:
     prefix: Prefix = lambda _: []
 
 
-def faults(seconds: float, broken: Path) -> dict[str, Fault]:
-    """Return the faults of a running service by name, in the order in which they are tried."""
+def faults(seconds: float, broken: Path, unloadable: Path) -> dict[str, Fault]:
+    """Return the faults of a running service by name, in the order in which they are tried.
+
+    Args:
+        seconds: Of each load.
+        broken: A file that is no archive.
+        unloadable: An archive of a version that does not load.
+    """
     mar = MODEL_STORE / "pneumonia.mar"
     upload = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=b\r\n"
     declared = upload + b"Content-Length: 20000000\r\n\r\n--b\r\n"
@@ -103,6 +111,15 @@ def faults(seconds: float, broken: Path) -> dict[str, Fault]:
             )
         ),
         "bad-deploy": Fault(lambda s: commanded(s, "deploy of what is no archive", (("deploy", str(broken)), 2))),
+        "bad-version": Fault(
+            lambda s: commanded(
+                s,
+                "deploy of a version that does not load",
+                (("deploy", str(unloadable)), 2),
+                slower=2,
+                within_s=10,
+            )
+        ),
         "memory": Fault(lambda s: memory(s, mar)),
         "overload": Fault(lambda s: overload(s, seconds)),
         "slow-heads": Fault(lambda s: beside(s, "200 heads without end", Crowd(200, head, b"x"), seconds)),
@@ -136,11 +153,13 @@ def _chaos(args: argparse.Namespace) -> None:
         folder = Path(made)
         broken = folder / "broken.mar"
         broken.write_bytes(b"no archive")
+        unloadable = folder / "unloadable.mar"
+        _write_unloadable(unloadable)
         trials: dict[str, partial[Row]] = {
             name: partial(tried, start, folder / name) for name, start in BAD_STARTS.items()
         } | {
             name: partial(_try, name, fault, setting, folder, behind_haproxy=args.behind_haproxy)
-            for name, fault in faults(args.seconds, broken).items()
+            for name, fault in faults(args.seconds, broken, unloadable).items()
         }
         if unknown := set(args.only or ()) - set(trials):
             raise LoadError(f"there is no fault {', '.join(sorted(unknown))}: there are {', '.join(trials)}")
@@ -152,6 +171,13 @@ def _chaos(args: argparse.Namespace) -> None:
                 (args.out / "chaos.json").write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
     if failed := [one.name for one in rows if not one.holds]:
         raise LoadError(f"{len(failed)} of {len(rows)} do not hold: {', '.join(failed)}")
+
+
+def _write_unloadable(path: Path) -> None:
+    """Write the shipped archive with a gate that is none: the proxy takes it, a worker does not."""
+    with ZipFile(MODEL_STORE / "pneumonia.mar") as shipped, ZipFile(path, "w") as archive:
+        for name in shipped.namelist():
+            archive.writestr(name, b"no gate" if name == GATE else shipped.read(name))
 
 
 def _log(result: Row) -> None:

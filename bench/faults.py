@@ -59,16 +59,26 @@ async def worker_killed(service: Service, seconds: float) -> Row:
 
 
 async def commanded(
-    service: Service, name: str, *commands: tuple[tuple[str, ...], int], share: float = 1.0, slower: float | None = None
+    service: Service,
+    name: str,
+    *commands: tuple[tuple[str, ...], int],
+    share: float = 1.0,
+    slower: float | None = None,
+    within_s: float | None = None,
 ) -> Row:
     """Run commands of `proxy.manage` with the exit status that each must have; no film may fail.
 
-    Where `slower` is given, the median film takes at most so many times as long as before.
+    Where `slower` is given, the median film takes at most so many times as long as before; where `within_s` is, each
+    command ends in that time.
     """
     before = await service.load(BEFORE_S, share)
     stop = asyncio.Event()
     load = asyncio.create_task(service.load(600, share, stop=stop))
-    statuses = [await service.manage(*command) for command, _ in commands]
+    statuses, longest_s = [], 0.0
+    for command, _ in commands:
+        began = time.monotonic()
+        statuses.append(await service.manage(*command))
+        longest_s = max(longest_s, time.monotonic() - began)
     stop.set()
     answers = await load
     bad, ratio = failures(answers), p50_s(answers) / p50_s(before)
@@ -76,9 +86,11 @@ async def commanded(
     return row(
         name,
         answers,
-        "no film fails" + (f", p50 at most {slower:g} times" if slower else ""),
-        f"{bad} failed, exit statuses {statuses}, p50 {ratio:.2f} times",
-        holds=right and (slower is None or ratio <= slower),
+        "no film fails"
+        + (f", p50 at most {slower:g} times" if slower else "")
+        + (f", said within {within_s:g} s" if within_s else ""),
+        f"{bad} failed, exit statuses {statuses}, p50 {ratio:.2f} times, the longest command {longest_s:.1f} s",
+        holds=right and (slower is None or ratio <= slower) and (within_s is None or longest_s <= within_s),
     )
 
 

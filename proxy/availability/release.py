@@ -15,6 +15,7 @@ from pathlib import Path
 
 from proxy.availability.admission import PATIENCE, Admission
 from proxy.availability.archive import Archive
+from proxy.availability.pace import paced
 from proxy.availability.prober import Prober
 from proxy.availability.readiness import Readiness
 from proxy.availability.shadow import Shadow
@@ -49,7 +50,7 @@ Report = Callable[[str], None]
 class Release:
     """One version, what talks to its TorchServe, and what watches over it."""
 
-    def __init__(self, archive: Archive, settings: Settings, buffer: FilmBuffer) -> None:
+    def __init__(self, archive: Archive, settings: Settings, buffer: FilmBuffer, *, beside: bool = False) -> None:
         self.archive = archive
         self.settings = settings
         self._buffer = buffer
@@ -69,7 +70,7 @@ class Release:
             timeout_s=min(PROBE_TIMEOUT_S, settings.predict_timeout_s),
         )
         self.run_dir = RunDir(settings.run_dir)
-        self.supervisor = Supervisor(settings, self.run_dir, self.client, self.prober)
+        self.supervisor = Supervisor(settings, self.run_dir, self.client, self.prober, beside=beside)
         self.keeper: asyncio.Task[None]
         """Runs as long as the release does; raises what ended it."""
         self._sweeper: asyncio.Task[None]
@@ -177,14 +178,15 @@ class Releases:
             if self.candidate is not None:
                 raise DeployError(f"{self.candidate.archive.name} is a candidate already: promote or abandon it")
             archive = await asyncio.to_thread(Archive.read, path)
-            candidate = await self._release(archive, self._beside())
+            candidate = await self._release(archive, self._beside(), beside=True)
             report(f"starting {archive.name} beside {self.current.archive.name}")
             if archive.sha256 == self.current.archive.sha256:
                 report("they are the same archive")
             self.candidate, self.share = candidate, 0.0
             await candidate.start()
             try:
-                await candidate.ready()
+                async with paced(candidate.supervisor, self.current.admission):
+                    await candidate.ready()
                 report(f"{archive.name} screens the reference films as expected")
                 if share >= 1:
                     await self._promote(report)
@@ -323,13 +325,13 @@ class Releases:
                 copy.unlink(missing_ok=True)
             raise DeployError(f"MODEL_STORE cannot be written, the next start would not serve it: {exc}") from exc
 
-    async def _release(self, archive: Archive, settings: Settings) -> Release:
+    async def _release(self, archive: Archive, settings: Settings, *, beside: bool = False) -> Release:
         """Return a release with a copy of its archive: what happens to the file on disk does not reach it."""
         self._number += 1
         store = settings.run_dir / "archives" / str(self._number)
         served = await asyncio.to_thread(_copied, archive, store, settings.run_dir)  # films are screened meanwhile
         own = settings.model_copy(update={"model_store": store, "run_dir": settings.run_dir / str(self._number)})
-        return Release(served, own, self._buffer)
+        return Release(served, own, self._buffer, beside=beside)
 
     def _beside(self) -> Settings:
         """Return settings with the configured ports for TorchServe, or, while those are taken, with free ones."""

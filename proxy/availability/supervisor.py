@@ -5,6 +5,7 @@ import logging
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from proxy.availability.prober import NO_WORKER, Prober
@@ -39,20 +40,34 @@ class Intervals:
 class Supervisor:
     """Keeps one TorchServe running."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  (each is of another origin)
         self,
         settings: Settings,
         run_dir: RunDir,
         client: TorchServeClient,
         prober: Prober,
         intervals: Intervals | None = None,
+        *,
+        beside: bool = False,
     ) -> None:
+        """Take what it starts and asks.
+
+        Args:
+            settings: Of its TorchServe.
+            run_dir: Its folder.
+            client: Talks to it.
+            prober: Tries predictions.
+            intervals: By default as in service.
+            beside: Whether another release serves while this one first starts: its workers then load one after the
+                other, so that a version that does not load has cost no more than one of them.
+        """
         self._settings = settings
         self._run_dir = run_dir
         self._client = client
         self._prober = prober
         self._readiness = prober.readiness
         self._intervals = intervals or Intervals()
+        self._beside = beside
         self._torchserve: TorchServe | None = None
         self.ready_once = asyncio.Event()
         """Set at the first right prediction."""
@@ -79,6 +94,16 @@ class Supervisor:
             logger.warning("starting TorchServe anew in %.1f s", backoff_s)
             await asyncio.sleep(backoff_s)
             backoff_s = min(2 * backoff_s, self._intervals.longest_backoff_s)
+
+    def pause(self) -> None:
+        """Stop TorchServe's processes, as far as there are some, until `resume`."""
+        if self._torchserve is not None:
+            self._torchserve.pause()
+
+    def resume(self) -> None:
+        """Have TorchServe's processes go on."""
+        if self._torchserve is not None:
+            self._torchserve.resume()
 
     def kill(self) -> None:
         """Kill TorchServe now: the end is urgent, and nothing must stay behind."""
@@ -131,16 +156,24 @@ class Supervisor:
         await self._watch(torchserve)
 
     async def _come_up(self, torchserve: TorchServe) -> None:
-        # The archive's own configuration starts one worker; the others are asked for as early as possible, so that
-        # all load side by side.
-        await self._until(self._ask_for_workers, torchserve)
+        # The archive's own configuration starts one worker; where nothing else serves, the others are asked for as
+        # early as possible, so that all load side by side.
+        one_first = self._beside and not self.ready_once.is_set()
+        await self._until(partial(self._ask_for_workers, 1 if one_first else self._settings.workers), torchserve)
         await self._until(self._count_workers, torchserve)
         await self._prober.check_all()
+        if one_first:
+            await self._until(partial(self._ask_for_workers, self._settings.workers), torchserve)
+            await self._until(self._have_all_workers, torchserve)
 
-    async def _ask_for_workers(self) -> bool:
+    async def _ask_for_workers(self, workers: int) -> bool:
         self._client.authorise(self._run_dir)
-        await self._client.management.scale(self._settings.workers)
+        await self._client.management.scale(workers)
         return True
+
+    async def _have_all_workers(self) -> bool:
+        await self._count_workers()
+        return self._readiness.admission.workers >= self._settings.workers
 
     async def _count_workers(self) -> bool:
         """Admit as many films as the workers can take: their number changes by `proxy.manage`, or because they die."""

@@ -212,6 +212,7 @@ class TorchServe:
         """End the JVM and every worker: first by asking, after a bound by force."""
         if self.alive:
             self._process.terminate()
+            self.resume()  # or it would not hear that
             with suppress(TimeoutError):
                 async with asyncio.timeout(STOP_TIMEOUT_S):
                     await self.wait()
@@ -223,8 +224,20 @@ class TorchServe:
 
     def kill(self) -> None:
         """Kill the JVM and its workers now."""
+        self._signal(signal.SIGKILL)
+
+    def pause(self) -> None:
+        """Stop the JVM and its workers until `resume`."""
+        if self.alive:  # else its number may be another's by now
+            self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Have the JVM and its workers go on."""
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
         with suppress(ProcessLookupError):
-            os.killpg(self.pid, signal.SIGKILL)
+            os.killpg(self.pid, number)
 
     def _pass_on_output(self) -> None:
         with self._process.stdout or nullcontext(()) as lines:

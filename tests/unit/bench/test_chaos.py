@@ -19,5 +19,5 @@ def test_row_of_nothing_is_no_mistake() -> None:
 
 
 def test_every_fault_has_a_name_of_its_own() -> None:
-    names = [*faults(1.0, Path("x.mar")), *BAD_STARTS]
+    names = [*faults(1.0, Path("x.mar"), Path("y.mar")), *BAD_STARTS]
     assert len(names) == len(set(names)) >= 29

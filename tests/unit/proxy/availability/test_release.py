@@ -20,13 +20,17 @@ from proxy.torchserve.run_dir import CURRENT, RunDir
 class FakeRelease:
     """Comes up, or not, by its version."""
 
-    def __init__(self, archive: Archive, settings: Settings, _buffer: FilmBuffer) -> None:
+    def __init__(self, archive: Archive, settings: Settings, _buffer: FilmBuffer, *, beside: bool = False) -> None:
+        self.beside = beside
         self.archive = archive
         self.settings = settings
         self.run_dir = RunDir(settings.run_dir)
-        self.admission = SimpleNamespace(workers=1, waiting=0)
+        self.admission = SimpleNamespace(workers=1, waiting=0, in_torchserve=0)
         self.readiness = SimpleNamespace(ready=True, reason="", admission=self.admission)
-        self.supervisor = SimpleNamespace(kill=self.kill, ready_once=asyncio.Event())
+        self.pauses = 0
+        self.supervisor = SimpleNamespace(
+            kill=self.kill, pause=self.pause, resume=lambda: None, ready_once=asyncio.Event()
+        )
         self.supervisor.ready_once.set()
         self.keeper: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.stopped = self.killed = False
@@ -35,6 +39,9 @@ class FakeRelease:
 
     def kill(self) -> None:
         self.killed = True
+
+    def pause(self) -> None:
+        self.pauses += 1
 
     async def start(self) -> None:
         self.run_dir.path.mkdir()
@@ -232,6 +239,15 @@ async def test_commands_do_not_cross(bench: Bench) -> None:
     assert candidate is not None
     assert candidate.stopped  # type: ignore[attr-defined]
     assert bench.versions == ("1",)
+
+
+async def test_version_that_starts_is_paused_for_films(bench: Bench) -> None:
+    bench.releases.current.admission.in_torchserve = 1000  # type: ignore[misc]
+    deployment = asyncio.create_task(bench.deploy("slow"))
+    while not (bench.releases.candidate and bench.releases.candidate.pauses):  # type: ignore[attr-defined]
+        await asyncio.sleep(0.001)
+    deployment.cancel()
+    await asyncio.gather(deployment, return_exceptions=True)
 
 
 async def test_kill_reaches_a_candidate_that_still_starts(bench: Bench) -> None:

@@ -86,7 +86,7 @@ class FakeProber(Prober):
 class Bench:
     """A supervisor whose TorchServe, client and prober are stand-ins, on a clock that tests can put forward."""
 
-    def __init__(self, intervals: Intervals, start_timeout_s: float) -> None:
+    def __init__(self, intervals: Intervals, start_timeout_s: float, *, beside: bool) -> None:
         self.clock_s = 0.0
         self.settings = Settings.from_environ({"WORKERS": "3", "START_TIMEOUT_S": str(start_timeout_s)})
         self.client = FakeClient()
@@ -94,7 +94,7 @@ class Bench:
         self.readiness = Readiness(self.admission, lambda: self.clock_s)
         self.prober = FakeProber(self.readiness)
         self.supervisor = Supervisor(
-            self.settings, RunDir(self.settings.run_dir), self.client, self.prober, intervals=intervals
+            self.settings, RunDir(self.settings.run_dir), self.client, self.prober, intervals=intervals, beside=beside
         )
         self.runs: list[FakeTorchServe] = []
         self.started_at: list[float] = []
@@ -127,8 +127,16 @@ def start_timeout_s() -> float:
 
 
 @pytest.fixture
-async def bench(monkeypatch: pytest.MonkeyPatch, intervals: Intervals, start_timeout_s: float) -> AsyncIterator[Bench]:
-    bench = Bench(intervals, start_timeout_s)
+def beside() -> bool:
+    """The same."""
+    return False
+
+
+@pytest.fixture
+async def bench(
+    monkeypatch: pytest.MonkeyPatch, intervals: Intervals, start_timeout_s: float, *, beside: bool
+) -> AsyncIterator[Bench]:
+    bench = Bench(intervals, start_timeout_s, beside=beside)
     monkeypatch.setattr("proxy.availability.supervisor.TorchServe.start", bench.start)
     yield bench
     assert all(run.stopped for run in bench.runs)
@@ -152,6 +160,27 @@ async def test_start_asks_for_all_workers_and_becomes_ready(bench: Bench) -> Non
     await bench.supervisor.ready_once.wait()
     assert bench.readiness.ready
     assert bench.client.scaled == [3]
+    await end(task)
+
+
+@pytest.mark.parametrize("beside", [True])
+async def test_version_beside_another_has_one_worker_checked_before_the_others_load(bench: Bench) -> None:
+    bench.prober.works = False
+    with pytest.raises(StartError, match="wrong answer"):
+        await bench.supervisor.run()
+    assert bench.client.scaled == [1]
+
+
+@pytest.mark.parametrize("beside", [True])
+async def test_version_beside_another_is_ready_with_all_its_workers(bench: Bench) -> None:
+    task = asyncio.create_task(bench.supervisor.run())
+    await until(lambda: bench.client.scaled == [1, 3])
+    assert not bench.supervisor.ready_once.is_set()
+    bench.client.workers = 3
+    await bench.supervisor.ready_once.wait()
+    bench.runs[0].ended.set()
+    await until(lambda: len(bench.client.scaled) > 2)
+    assert bench.client.scaled[2] == 3, "in service, its workers load side by side"
     await end(task)
 
 

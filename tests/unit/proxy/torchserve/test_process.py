@@ -139,6 +139,27 @@ async def test_stop_ends_the_whole_group() -> None:
     assert await torchserve.wait() == -signal.SIGTERM
 
 
+async def test_paused_group_does_nothing_until_it_is_resumed_or_stopped(tmp_path: Path) -> None:
+    file = tmp_path / "ticks"
+    child = f"import time\nwhile True: open({str(file)!r}, 'a').write('x'); time.sleep(0.005)"
+    torchserve = TorchServe(popen(f"import subprocess, sys\nsubprocess.run([sys.executable, '-c', {child!r}])"))
+    while not file.exists():
+        await asyncio.sleep(0.01)
+    torchserve.pause()
+    await asyncio.sleep(0.05)
+    size = file.stat().st_size
+    await asyncio.sleep(0.2)
+    assert file.stat().st_size == size
+    torchserve.resume()
+    while file.stat().st_size == size:
+        await asyncio.sleep(0.01)
+    torchserve.pause()
+    await torchserve.stop()
+    assert not torchserve.alive
+    torchserve.pause()
+    torchserve.resume()
+
+
 async def test_process_that_ignores_the_request_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("proxy.torchserve.process.STOP_TIMEOUT_S", 0.2)
     program = (
