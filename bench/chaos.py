@@ -125,7 +125,10 @@ def faults(seconds: float, broken: Path, unloadable: Path) -> dict[str, Fault]:
         "slow-heads": Fault(lambda s: beside(s, "200 heads without end", Crowd(200, head, b"x"), seconds)),
         "idle": Fault(lambda s: beside(s, "2,000 idle connections", Crowd(2000, b""), seconds)),
         "uploads": Fault(lambda s: beside(s, "200 uploads of 20 MB that send nothing", Crowd(200, declared), seconds)),
-        "chunked": Fault(lambda s: beside(s, "1,500 chunked uploads that send nothing", Crowd(1500, chunked), seconds)),
+        "chunked": Fault(lambda s: beside(s, "200 chunked uploads that send nothing", Crowd(200, chunked), seconds)),
+        "many-chunked": Fault(
+            lambda s: beside(s, "1,500 chunked uploads that send nothing", Crowd(1500, chunked), seconds, longest_s=1)
+        ),
         "few-files-running": Fault(
             lambda s: beside(s, "400 idle connections where 256 files may be open", Crowd(400, b""), seconds),
             prefix=lambda _: with_limits("--nofile=256:256"),

@@ -159,8 +159,11 @@ class Crowd:
     """Sent twice a second."""
 
 
-async def beside(service: Service, name: str, crowd: Crowd, seconds: float) -> Row:
-    """Hold a crowd of connections; others must be answered as before."""
+async def beside(service: Service, name: str, crowd: Crowd, seconds: float, *, longest_s: float | None = None) -> Row:
+    """Hold a crowd of connections; others must be answered as before, or each within `longest_s` where that is given.
+
+    All connect at once, and it is the crowd's own requests that others first wait behind.
+    """
     before = await service.load(seconds)
     with ExitStack() as stack:
         connections = []
@@ -180,12 +183,13 @@ async def beside(service: Service, name: str, crowd: Crowd, seconds: float) -> R
             await asyncio.sleep(0.5)
         during = await load
     bad, ratio = failures(during), p99_s(during) / p99_s(before)
+    longest = max(answer.took_s for answer in during)
     return row(
         name,
         during,
-        "no film fails, p99 within twice",
-        f"{bad} failed, p99 {ratio:.2f} times",
-        holds=not bad and ratio <= 2,  # noqa: PLR2004
+        "no film fails, " + ("p99 within twice" if longest_s is None else f"none waits over {longest_s:g} s"),
+        f"{bad} failed, p99 {ratio:.2f} times, the longest wait {longest:.2f} s",
+        holds=not bad and (ratio <= 2 if longest_s is None else longest <= longest_s),  # noqa: PLR2004
     )
 
 
