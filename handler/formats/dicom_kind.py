@@ -17,6 +17,9 @@ MODALITIES = frozenset({"CR", "DX", "DR", "RG"})
 _FOR_PROCESSING_CLASSES = frozenset({"1.2.840.10008.5.1.4.1.1.1.1.1"})
 """Digital X-Ray Image Storage - For Processing."""
 
+YOUNGEST_YEARS, OLDER_YEARS = 1, 6
+"""The training's films are of children of one to five years."""
+
 _NOT_NAMED = frozenset({"", "NONE", "NA", "N A", "OTHER", "UNDEFINED", "UNKNOWN", "UNSPECIFIED"})
 
 _POSTURES = re.compile(
@@ -79,6 +82,8 @@ def check_kind(values: Values) -> tuple[str, ...]:
         or values.text("SOPClassUID") in _FOR_PROCESSING_CLASSES
     ):
         warnings.append("Warning: the DICOM file is meant for processing, not for presentation.")
+    if _is_of_other_age(values.text("PatientAge")):
+        warnings.append("Warning: by the DICOM file, not a child of one to five years, whose films the model knows.")
     if _is_turned(values.texts("PatientOrientation")):
         warnings.append("Warning: by the DICOM file, the film is mirrored, turned or no frontal one.")
     return tuple(warnings)
@@ -130,6 +135,18 @@ def _words(text: str) -> str:
         text = text.encode("latin-1").decode()
     plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
     return re.sub(r"[^A-Z0-9]+", " ", plain.upper()).strip()
+
+
+def _is_of_other_age(age: str) -> bool:
+    """Whether an age is named that is not that of the training's films.
+
+    Source:
+        PS3.5, 6.2, VR AS: three digits, and of what: days, weeks, months or years.
+    """
+    if not re.fullmatch(r"[0-9]{3}[DWMY]", age):
+        return False
+    years = int(age[:3]) / {"D": 365, "W": 52, "M": 12, "Y": 1}[age[3]]
+    return not YOUNGEST_YEARS <= years < OLDER_YEARS
 
 
 def _is_turned(orientation: list[str]) -> bool:

@@ -31,6 +31,7 @@ _KEYWORDS = {
     "CodeMeaning": b"LO",
     "BodyPartExamined": b"CS",
     "ViewPosition": b"CS",
+    "PatientAge": b"AS",
     "PatientOrientation": b"CS",
     "SamplesPerPixel": b"US",
     "PhotometricInterpretation": b"CS",

@@ -135,6 +135,18 @@ def test_raw_film_is_warned_of(tags: dict[str, Any]) -> None:
     assert "for processing" in warning
 
 
+@pytest.mark.parametrize("age", ["001Y", "005Y", "012M", "071M", "060W", "", "5Y", "child", "999Z", "-05Y"])
+def test_age_of_the_training_s_films_or_none_is_not_warned_of(age: str) -> None:
+    assert warnings_of(PatientAge=age) == ()
+
+
+@pytest.mark.parametrize("age", ["006Y", "045Y", "000Y", "011M", "030D", "072M", "999W"])
+def test_other_age_is_warned_of_without_being_told(age: str) -> None:
+    (warning,) = warnings_of(PatientAge=age)
+    assert "not a child of one to five years" in warning
+    assert age not in warning
+
+
 def test_film_for_presentation_is_not_warned_of() -> None:
     assert warnings_of(PresentationIntentType="FOR PRESENTATION") == ()
 
