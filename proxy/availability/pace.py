@@ -22,8 +22,8 @@ class Starting(Protocol):
     def pause(self) -> None:
         """Stop all its processes."""
 
-    def resume(self) -> None:
-        """Have them go on."""
+    def resume(self, *, for_good: bool = False) -> None:
+        """Have them go on; `for_good` where they are not paused any more."""
 
 
 class Live(Protocol):
@@ -77,4 +77,4 @@ async def paced(starting: Starting, live: Live) -> AsyncIterator[None]:
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-        starting.resume()
+        starting.resume(for_good=True)

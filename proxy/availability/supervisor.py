@@ -100,10 +100,10 @@ class Supervisor:
         if self._torchserve is not None:
             self._torchserve.pause()
 
-    def resume(self) -> None:
-        """Have TorchServe's processes go on."""
+    def resume(self, *, for_good: bool = False) -> None:
+        """Have TorchServe's processes go on; `for_good` where they are not paused any more."""
         if self._torchserve is not None:
-            self._torchserve.resume()
+            self._torchserve.resume(for_good=for_good)
 
     def kill(self) -> None:
         """Kill TorchServe now: the end is urgent, and nothing must stay behind."""

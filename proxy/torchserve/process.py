@@ -154,6 +154,8 @@ class TorchServe:
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self._process = process
         self._tail: deque[str] = deque(maxlen=TAIL_LINES)
+        self._guard: subprocess.Popen[bytes] | None = None
+        """Has paused processes go on if this one is killed, so that they see that they are alone, and end."""
         self.load_error: str | None = None
         """Why a worker could not load the model, once one could not."""
         self._relay = threading.Thread(target=self._pass_on_output, name="torchserve-output", daemon=True)
@@ -212,10 +214,10 @@ class TorchServe:
         """End the JVM and every worker: first by asking, after a bound by force."""
         if self.alive:
             self._process.terminate()
-            self.resume()  # or it would not hear that
-            with suppress(TimeoutError):
-                async with asyncio.timeout(STOP_TIMEOUT_S):
-                    await self.wait()
+        self.resume(for_good=True)  # or it would not hear that
+        with suppress(TimeoutError):
+            async with asyncio.timeout(STOP_TIMEOUT_S):
+                await self.wait()
         self.kill()
         await self.wait()
         # A process that the kernel does not end may keep the output open: not waited for without end, and not here.
@@ -229,11 +231,16 @@ class TorchServe:
     def pause(self) -> None:
         """Stop the JVM and its workers until `resume`."""
         if self.alive:  # else its number may be another's by now
+            self._guard = self._guard or _guard(self.pid)
             self._signal(signal.SIGSTOP)
 
-    def resume(self) -> None:
-        """Have the JVM and its workers go on."""
+    def resume(self, *, for_good: bool = False) -> None:
+        """Have the JVM and its workers go on; `for_good` where they are not paused any more."""
         self._signal(signal.SIGCONT)
+        if for_good and self._guard is not None:
+            self._guard.kill()
+            self._guard.communicate()
+            self._guard = None
 
     def _signal(self, number: signal.Signals) -> None:
         with suppress(ProcessLookupError):
@@ -251,6 +258,17 @@ class TorchServe:
             self.load_error = match[1] or match[2]
         # log4j2.xml lets only news through; what Java prints past it is chatter, and kept for a failure's explanation.
         logger.log(LEVELS.get(text.partition(" ")[0], logging.DEBUG), "torchserve: %s", text)
+
+
+def _guard(group: int) -> "subprocess.Popen[bytes]":
+    """Return a process that has a group go on when this process ends, however it does."""
+    return subprocess.Popen(
+        ["/bin/sh", "-c", 'read _; kill -s CONT -- "-$1"', "guard", str(group)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,  # what is sent to our group does not end it
+    )
 
 
 def _reap(group: int) -> None:

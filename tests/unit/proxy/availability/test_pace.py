@@ -13,13 +13,15 @@ class Starting:
     def __init__(self) -> None:
         self.runs = True
         self.pauses = 0
+        self.for_good = False
 
     def pause(self) -> None:
         self.runs = False
         self.pauses += 1
 
-    def resume(self) -> None:
+    def resume(self, *, for_good: bool = False) -> None:
         self.runs = True
+        self.for_good = for_good
 
 
 def share_of_time(films: int, *, cores: int, ticks: int = 2000) -> float:
@@ -60,3 +62,4 @@ async def test_it_runs_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
             await asyncio.sleep(0)
         starting.runs = False
     assert starting.runs
+    assert starting.for_good

