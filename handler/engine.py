@@ -15,7 +15,8 @@ from xml.etree import ElementTree
 
 import numpy as np
 import numpy.typing as npt
-import openvino as ov
+
+from handler.openvino_runtime import ov
 
 FLOAT_CONVOLUTIONS = 2
 """The first convolutions, which stay in float32: rounded here, the mistake runs through all the rest, and borderline

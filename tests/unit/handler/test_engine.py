@@ -4,11 +4,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-import openvino as ov
 import pytest
 
 from handler.contract import Calibration
 from handler.engine import Engine, starts_in_float
+from handler.openvino_runtime import ov
 from handler.screening import probabilities
 from tests.films import reference_pixels
 from tests.models import write_model
