@@ -151,8 +151,12 @@ def _rows(readline: Callable[[int], str], path: str, resolve: Resolve) -> Iterat
     field.
     """
     lines = _lines(readline)
-    separator, column = _column(next(lines, ""), path)
-    for number, line in enumerate(lines, start=2):
+    first = next(lines, "")
+    second = 2
+    if first.lower().startswith("sep="):  # how spreadsheets name the separator, which is found anyhow
+        first, second = next(lines, ""), 3
+    separator, column = _column(first, path)
+    for number, line in enumerate(lines, start=second):
         try:
             row = _fields(line, separator)
         except csv.Error as exc:
@@ -178,10 +182,12 @@ def _column(line: str, path: str) -> tuple[str, int]:
     wrong = None
     for separator in SEPARATORS:
         try:
-            header = [name.strip().lower() for name in _fields(line, separator)]
+            header = [name.strip() for name in _fields(line, separator)]
         except csv.Error as exc:  # perhaps by another one
             wrong = wrong or exc
             continue
+        if COLUMN not in header:
+            header = [name.lower() for name in header]
         if header.count(COLUMN) > 1:
             raise InputError(f"{path}: the first line names the column {COLUMN!r} twice")
         if COLUMN in header:

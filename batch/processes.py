@@ -7,9 +7,11 @@ ends has lost this one, as by a kill, and ends.
 import logging
 import multiprocessing
 import signal
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from typing import Any, Protocol
@@ -61,13 +63,8 @@ class _Process:
         context = multiprocessing.get_context("spawn")
         self.pipe, other = context.Pipe()
         self._process = context.Process(target=_serve, args=(other, make, arguments), daemon=True)
-        # Ctrl-C reaches the whole group: the first process ends the others, which inherit that they do not hear it.
-        resource_tracker.ensure_running()  # it would have SIGINT heard again
-        heard = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        try:
+        with _uninterrupted():
             self._process.start()
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, heard)
         other.close()
         self.films: deque[tuple[Task, int]] = deque()
         """Each with the tries that it has had, the one in work first."""
@@ -103,6 +100,29 @@ class _Process:
         self._process.join()
 
 
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Have an interrupt wait until a process has started, and this process not hear Ctrl-C.
+
+    That reaches the whole group: the first process ends the others, in the midst of whose start it would say so at
+    length.
+    """
+    resource_tracker.ensure_running()  # else it is started meanwhile, and has SIGINT heard again
+    waiting: list[int] = []
+    here = threading.current_thread() is threading.main_thread()  # another one hears no signals
+    numbers = (signal.SIGINT, signal.SIGTERM) if here else ()
+    handlers = {number: signal.signal(number, lambda caught, _: waiting.append(caught)) for number in numbers}
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # is inherited
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    if waiting:
+        raise KeyboardInterrupt
+
+
 def screen(  # noqa: D417  (the first are its work)
     tasks: Iterator[Task], done: Done, *, make: Callable[..., Score], arguments: tuple[Any, ...], workers: int
 ) -> None:
@@ -117,8 +137,9 @@ def screen(  # noqa: D417  (the first are its work)
         StoppedError: Processes do not start.
     """
     again: deque[tuple[Task, int]] = deque()
-    processes = [_Process(make, arguments) for _ in range(workers)]
+    processes: list[_Process] = []
     try:
+        processes.extend(_Process(make, arguments) for _ in range(workers))  # one by one: what has started is ended
         for process in processes:
             process.wait_until_ready()
         while True:
@@ -189,14 +210,12 @@ def _started(make: Callable[..., Score], arguments: tuple[Any, ...]) -> _Process
 
 def _serve(pipe: "Connection[Any, Any]", make: Callable[..., Score], arguments: tuple[Any, ...]) -> None:
     """Screen what comes through the pipe, until it ends."""
-    try:
-        score = make(*arguments)
-    except Exception as exc:  # the other side says it in one line
-        pipe.send(" ".join(str(exc).split()))
-        return
-    pipe.send(READY)
-    while True:
+    with suppress(EOFError, OSError):  # the other side is gone
         try:
-            pipe.send(score(pipe.recv()))
-        except (EOFError, OSError):  # the other side is gone
+            score = make(*arguments)
+        except Exception as exc:  # the other side says it in one line
+            pipe.send(" ".join(str(exc).split()))
             return
+        pipe.send(READY)
+        while True:
+            pipe.send(score(pipe.recv()))

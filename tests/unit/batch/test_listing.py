@@ -156,6 +156,11 @@ def test_columns_are_separated_as_spreadsheets_do(tmp_path: Path, line: str) -> 
     assert names(tmp_path / "list.csv") == ["a.png"]
 
 
+def test_line_that_names_the_separator_and_another_spelling_of_the_column_do_no_harm(tmp_path: Path) -> None:
+    (tmp_path / "list.csv").write_text("sep=;\nPath;path\nx;a.png\n;\n", encoding="utf-8")
+    assert names(tmp_path / "list.csv") == ["a.png", "line 4"]
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
