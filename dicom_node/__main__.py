@@ -41,6 +41,8 @@ def main() -> int:
     except SettingsError as exc:
         sys.stderr.write(f"error: {exc}\n")
         return 2
+    except KeyboardInterrupt:  # before it was ready
+        return 0
     return 0
 
 

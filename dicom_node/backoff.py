@@ -25,6 +25,7 @@ class Backoff:
         self.failed_at = 0.0
         """When it last failed; of the clock."""
         self._wait_s = 0.0
+        self._wish: float | None = None
 
     @property
     def due_at(self) -> float:
@@ -44,6 +45,12 @@ class Backoff:
         self._wait_s = max(wait_s, min(after_s, self._longest_s))
         self.failed_at = self._clock()
         return self._wait_s
+
+    def wish(self, asked_at: float) -> None:
+        """Take when the operator last asked for a try: another time than before ends the wait."""
+        if self._wish is not None and asked_at != self._wish:
+            self.succeeded()
+        self._wish = asked_at
 
     def succeeded(self) -> None:
         """Forget the failures."""

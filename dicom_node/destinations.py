@@ -118,7 +118,7 @@ class StoreDestination(Destination):
             raise RetryLaterError(
                 "no connection: nobody answers at this address" if not opened.is_set()
                 else "the association is rejected" if association.is_rejected
-                else "the association is aborted"
+                else "the association is aborted, or not answered"
             )  # fmt: skip
         # pynetdicom leaves it without: a peer that stops reading in mid-object would be waited for without an end.
         association.dul.socket.socket.settimeout(self._timeout_s)

@@ -14,6 +14,8 @@ from dicom_node.errors import DoubtfulError, HopelessError, RetryLaterError
 from dicom_node.settings import Settings
 
 CONNECT_TIMEOUT_S = 10.0
+START_TIMEOUT_S = 3.0
+"""Of what is asked at the start."""
 MAX_REASON_CHARACTERS = 300
 
 FILM_REFUSED = frozenset(
@@ -105,7 +107,7 @@ class Service:
     def operating_points(self) -> list[str] | None:
         """Return the names of the operating points that the service has; None where it does not say."""
         try:
-            answer = self._session.get(f"{self._url}/model", timeout=self._timeout, allow_redirects=False)
+            answer = self._session.get(f"{self._url}/model", timeout=START_TIMEOUT_S, allow_redirects=False)
             return [str(point["name"]) for point in answer.json()["operating_points"]]
         except (requests.RequestException, ValueError, KeyError, TypeError):
             return None

@@ -212,6 +212,11 @@ class Queue:
         """Say in the list why a film waits, and let the others go first: it may be this one that nothing answers."""
         self._change_film(film, "reason = ?, due_at = ?", reason, self._clock())
 
+    def note_others(self, reason: str) -> None:
+        """Say in the list why all films wait that have no reason of their own."""
+        with self._transaction() as database:
+            database.execute("UPDATE films SET reason = ? WHERE state = 'received' AND failures = 0", (reason,))
+
     def _change_film(self, film: WaitingFilm, assignments: str, *values: object) -> None:
         with self._transaction() as database:
             database.execute(
@@ -267,6 +272,14 @@ class Queue:
     def note_delivery(self, delivery: WaitingDelivery, reason: str) -> None:
         """Say in the list why a result waits, and let the others go first: it may be this one that nothing answers."""
         self._change_delivery(delivery, "reason = ?, due_at = ?", reason, self._clock())
+
+    def note_other_deliveries(self, destination: str, reason: str) -> None:
+        """Say in the list why all results wait for a destination that have no reason of their own."""
+        with self._transaction() as database:
+            database.execute(
+                "UPDATE deliveries SET reason = ? WHERE destination = ? AND state = 'waiting' AND failures = 0",
+                (reason, destination),
+            )
 
     def _change_delivery(self, delivery: WaitingDelivery, assignments: str, *values: object) -> None:
         with self._transaction() as database:

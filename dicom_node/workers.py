@@ -103,7 +103,8 @@ class Screener:
         except RetryLaterError as exc:
             wait_s = self._backoff.failed(after_s=exc.after_s)
             logger.warning("film %d waits, next try in %.0f s: %s", film.id, wait_s, exc)
-            self._queue.note_film(film, _waiting(exc, self._backoff))
+            self._queue.note_film(film, reason := _waiting(exc, self._backoff))
+            self._queue.note_others(reason)
             return wait_s
         else:
             self._queue.screened(film, results, destinations=self._names)
@@ -162,7 +163,8 @@ class Courier:
         except RetryLaterError as exc:
             wait_s = self._backoff.failed(after_s=exc.after_s)
             logger.warning("%s: results wait, next try in %.0f s: %s", self._destination.name, wait_s, exc)
-            self._queue.note_delivery(delivery, _waiting(exc, self._backoff))
+            self._queue.note_delivery(delivery, reason := _waiting(exc, self._backoff))
+            self._queue.note_other_deliveries(self._destination.name, reason)
             return wait_s
         return 0.0
 
@@ -208,8 +210,7 @@ class Courier:
 
 def _wait_s(backoff: Backoff, queue: Queue) -> float:
     """Return how long not to try: not at all, where the operator has asked for a try since the last failure."""
-    if queue.retry_asked_at() > backoff.failed_at:
-        backoff.succeeded()
+    backoff.wish(queue.retry_asked_at())
     return backoff.remaining_s
 
 
