@@ -217,9 +217,10 @@ def warnings(facts: Facts, reasons: Sequence[Reason], bounds: Bounds) -> list[st
     }
     said = [sentence for reason, sentence in sentences.items() if reason in reasons]
     said += facts.presentation.warnings()
-    lies_wrong = facts.presentation.turned in ("upside down", "on its side")  # hence far from those of the training
-    if "not_a_chest_film" in reasons and facts.presentation.recognised and not lies_wrong:
-        said.append("Warning: the picture was not recognised as a chest film, positive or negative.")
+    if "not_a_chest_film" in reasons and facts.presentation.recognised:
+        lies_wrong = facts.presentation.turned in ("upside down", "on its side")  # which alone may be why
+        how = "lying so, it" if lies_wrong else "the picture"
+        said.append(f"Warning: {how} was not recognised as a chest film, positive or negative.")
     if "unlike_training_films" in reasons:
         said.append("Warning: unlike the films the model was trained on: an adult's, or another view?")
     if "unusual_exposure" in reasons:

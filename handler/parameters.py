@@ -87,4 +87,4 @@ _READ: dict[str, Callable[[str], Any]] = {
     "answer": _answer,
     "opacity": _opacity,
 }
-_NAMES = "operating_point, detail, and opacity of an explanation"
+_NAMES = "operating_point, detail, and opacity of /explain"

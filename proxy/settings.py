@@ -88,7 +88,7 @@ class Settings(BaseModel):
     """How long a film may go without TorchServe answering anything at all; longer is a stall."""
     upload_timeout_s: Seconds = 60
     start_timeout_s: Seconds = 120
-    """From starting TorchServe to its first right prediction."""
+    """From starting TorchServe to its first right prediction; three times as long beside a version in service."""
     drain_timeout_s: Seconds = 5
     """At the end, how long requests in flight may take to finish."""
     keys_file: Folder | None = None

@@ -29,6 +29,9 @@ OFFICIAL_TEST, CARD = "report/official_test.json", "report/MODEL_CARD.md"
 GATE_POLICIES = ("warn", "reject", "off")
 """The handler's; the first is the default. YAML reads a bare `off` as false."""
 
+LOG_LEVELS = ("WARNING", "DEBUG", "INFO", "ERROR", "CRITICAL")
+"""Of Python's logging."""
+
 SMALL = "-224"
 """In the names of films of the model's own size, the cheapest to screen."""
 
@@ -111,7 +114,7 @@ class Archive:
                     run_bytes=len(content) + sum(member.file_size for member in archive.infolist()),
                     contract=contract,
                     contract_sha256=hashlib.sha256(_read(archive, CONTRACT)).hexdigest(),
-                    operating_point=_operating_point(config.get("handler", {}), contract),
+                    operating_point=_operating_point(config.get("handler") or {}, contract),
                     official_test=tuple(_json(archive, OFFICIAL_TEST)["versions"]) if OFFICIAL_TEST in names else (),
                     card=_read(archive, CARD).decode() if CARD in names else "",
                 )
@@ -138,15 +141,24 @@ def _operating_point(settings: Mapping[str, Any], contract: Mapping[str, Any]) -
     """Return the operating point of the handler's settings, which are checked: a worker would find out only later.
 
     Raises:
-        ArchiveError: One of them has a value that it does not take.
+        ArchiveError: There is no such setting, or it has a value that it does not take.
     """
-    known = [point["name"] for point in contract["operating_points"]]
+    points = [point["name"] for point in contract["operating_points"]]
     point = settings.get("operating_point", contract["default_operating_point"])
-    policy = settings.get("gate", GATE_POLICIES[0])
-    for name, value, values in (("operating_point", point, known), ("gate", policy, [*GATE_POLICIES, False])):
-        if value not in values:
-            wanted = ", ".join(str(one) for one in values if one)
-            raise ArchiveError(f"{CONFIG}: handler: {name}: must be one of {wanted}, got {value!r}")
+    policy, threads = settings.get("gate", GATE_POLICIES[0]), settings.get("lone_threads", 1)
+    level = settings.get("log_level", LOG_LEVELS[0])
+    right = {
+        "operating_point": (point in points, f"one of {', '.join(points)}"),
+        "gate": (policy is False or policy in GATE_POLICIES, f"one of {', '.join(GATE_POLICIES)}"),
+        "lone_threads": (type(threads) is int and threads >= 1, "a whole number from 1 on"),
+        "log_level": (level in LOG_LEVELS, f"one of {', '.join(LOG_LEVELS)}"),
+    }
+    for name, value in settings.items():
+        is_right, wanted = right.get(name, (False, ""))
+        if not wanted:
+            raise ArchiveError(f"{CONFIG}: handler: there is no setting {name}, there are {', '.join(right)}")
+        if not is_right:
+            raise ArchiveError(f"{CONFIG}: handler: {name}: must be {wanted}, got {value!r}")
     return str(point)
 
 

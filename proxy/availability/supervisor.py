@@ -37,6 +37,10 @@ class Intervals:
     longest_backoff_s: float = 15.0
 
 
+BESIDE_PATIENCE = 3
+"""How many times as long a start may take beside another release, which has the processor first."""
+
+
 class Supervisor:
     """Keeps one TorchServe running."""
 
@@ -139,32 +143,42 @@ class Supervisor:
 
     async def _serve(self, torchserve: TorchServe) -> None:
         """Wait until predictions succeed, then watch them; return when they have failed for too long."""
+        one_first = self._beside and not self.ready_once.is_set()
+        patience_s = self._settings.start_timeout_s * (BESIDE_PATIENCE if one_first else 1)
         try:
-            async with asyncio.timeout(self._settings.start_timeout_s):
-                await self._come_up(torchserve)
+            async with asyncio.timeout(patience_s):
+                await self._come_up(torchserve, workers=1 if one_first else self._settings.workers)
         except TimeoutError:
             raise StartError(
-                f"TorchServe made no prediction within START_TIMEOUT_S={self._settings.start_timeout_s:g}. "
-                f"Its last lines:\n{torchserve.tail}"
+                f"TorchServe made no prediction within {patience_s:g} s (START_TIMEOUT_S"
+                f"{f', {BESIDE_PATIENCE} times' if one_first else ''}). Its last lines:\n{torchserve.tail}"
             ) from None
         except StartError:
             raise
         except ProxyError as exc:
             raise StartError(f"TorchServe is up, but {exc}. Its last lines:\n{torchserve.tail}") from exc
+        if one_first:
+            await self._have_the_others_load(torchserve, patience_s)
         self._readiness.succeeded()
         self.ready_once.set()
         await self._watch(torchserve)
 
-    async def _come_up(self, torchserve: TorchServe) -> None:
-        # The archive's own configuration starts one worker; where nothing else serves, the others are asked for as
-        # early as possible, so that all load side by side.
-        one_first = self._beside and not self.ready_once.is_set()
-        await self._until(partial(self._ask_for_workers, 1 if one_first else self._settings.workers), torchserve)
+    async def _come_up(self, torchserve: TorchServe, *, workers: int) -> None:
+        # The archive's own configuration starts one worker; the others are asked for as early as possible, so that
+        # all load side by side.
+        await self._until(partial(self._ask_for_workers, workers), torchserve)
         await self._until(self._count_workers, torchserve)
         await self._prober.check_all()
-        if one_first:
-            await self._until(partial(self._ask_for_workers, self._settings.workers), torchserve)
-            await self._until(self._have_all_workers, torchserve)
+
+    async def _have_the_others_load(self, torchserve: TorchServe, patience_s: float) -> None:
+        """Wait for the other workers; where they do not all come up, as for lack of memory, fewer serve."""
+        try:
+            async with asyncio.timeout(patience_s):
+                await self._until(partial(self._ask_for_workers, self._settings.workers), torchserve)
+                await self._until(self._have_all_workers, torchserve)
+        except TimeoutError:
+            come = self._readiness.admission.workers
+            logger.warning("only %d of %d workers came up within %g s", come, self._settings.workers, patience_s)
 
     async def _ask_for_workers(self, workers: int) -> bool:
         self._client.authorise(self._run_dir)

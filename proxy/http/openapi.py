@@ -23,7 +23,7 @@ from proxy.errors import (
     error_body,
 )
 from proxy.http.batch import PATH as BATCH_PATH
-from proxy.http.form import DICOM_TYPE, SEND_FILM
+from proxy.http.form import DICOM_TYPE, SEND_FILM, SEND_FILMS
 from proxy.http.parameters import PNG
 from proxy.http.predict import EXPLAIN, PREDICT
 from proxy.http.schemas import (
@@ -96,6 +96,9 @@ RESULT = {
     "p_pneumonia": 0.9998,
     "note": "High-recall screening model; not a medical device.",
 }
+MIRRORED = RESULT | {
+    "note": f"{RESULT['note']} Warning: the film may be mirrored, or the heart lies on the right; it was not turned."
+}
 _POINT = {"name": "rule_out", "threshold": 0.1268}
 _MODEL_SHA256 = "d7976091c530c3cad8fce0927a936174f6f60da02e7f38aeb4ce8b8f76dabe8c"
 DETAIL = {
@@ -131,6 +134,7 @@ DETAIL = {
         "request_id": "3f0c1c0a5f0e4c5d9a5b0d7f2f6a1e88",
     },
 }
+DETAILED = MIRRORED | {"detail": DETAIL}
 EXPLANATION = {
     "map": [
         [-0.02, 0.11, 0.04, -0.06, -0.01],
@@ -222,6 +226,24 @@ MODEL_ERRORS = errors(HTTPStatus.UNAUTHORIZED) | {
     )
 }
 
+BATCH_ERRORS = {
+    **errors(*(status for status in DESCRIPTIONS if status != HTTPStatus.BAD_GATEWAY)),
+    int(HTTPStatus.REQUEST_ENTITY_TOO_LARGE): _error(
+        "The request has too many films, or too many bytes.",
+        (BatchLimitError("the request has over 32 films: send them in several"),),
+    ),
+    int(HTTPStatus.UNSUPPORTED_MEDIA_TYPE): _error("The body is compressed.", (EncodingError(),)),
+    int(HTTPStatus.UNPROCESSABLE_ENTITY): _error(
+        "The form cannot be read, or has no film.",
+        (
+            FormError("the form has no field 'file'", code="missing_file"),
+            FormError(f"{SEND_FILMS}, not as 'image/jpeg'"),
+            ParameterError("the query cannot be read: NAME=VALUE, joined by &"),
+        ),
+    ),
+}
+"""Of the request as a whole: what is wrong with one film is in its own result."""
+
 FILM_BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
@@ -246,7 +268,10 @@ def document_films(app: FastAPI) -> None:
                 "description": "The result.",
                 "content": {
                     "application/json": {
-                        "examples": {"result": {"value": RESULT}, "with detail": {"value": RESULT | {"detail": DETAIL}}}
+                        "examples": {
+                            "result": {"value": RESULT},
+                            "with detail": {"value": MIRRORED | {"detail": DETAIL}},
+                        }
                     }
                 },
             },
@@ -280,11 +305,7 @@ def document_films(app: FastAPI) -> None:
     @app.post(
         BATCH_PATH,
         responses={
-            **film_errors,
-            HTTPStatus.REQUEST_ENTITY_TOO_LARGE: _error(
-                "The request has too many films, or too many bytes.",
-                (BatchLimitError("the request has over 32 films: send them in several"),),
-            ),
+            **BATCH_ERRORS,
             HTTPStatus.OK: answer(BATCH, description="Each film with its own status."),
         },
         response_model=BatchResults,

@@ -25,7 +25,6 @@ const SAID_BY = {
   not_a_chest_film: /not recognised as a chest film/,
   unlike_training_films: /unlike the films/,
   colour_picture: /colour picture/,
-  inverted: /negative/,
   upside_down: /upside down/,
   on_its_side: /on its side/,
   mirrored: /may be mirrored, or the heart/,
@@ -33,6 +32,9 @@ const SAID_BY = {
   low_contrast: /lower contrast/,
   unusual_exposure: /brighter or darker/,
 };
+
+/** Reasons of which the note says more than the code does. */
+const BETTER_IN_NOTE = { inverted: /was a negative|may be a negative/ };
 
 /** A gate reason in plain words; one that the page does not know yet, by its code. */
 export const reason = (code) => GATE[code] ?? `The input gate says: ${code.replaceAll("_", " ")}.`;
@@ -45,7 +47,8 @@ export function warnings(result) {
   const codes = gateReasons(result);
   const sentences = result.note.split("Warning: ").slice(1).map((text) => text.trim());
   const unsaid = sentences.filter((text) => !codes.some((code) => SAID_BY[code]?.test(text)));
-  return [...codes.map(reason), ...unsaid.map((text) => text[0].toUpperCase() + text.slice(1))];
+  const said = codes.filter((code) => !sentences.some((text) => BETTER_IN_NOTE[code]?.test(text)));
+  return [...said.map(reason), ...unsaid.map((text) => text[0].toUpperCase() + text.slice(1))];
 }
 
 /**
@@ -57,7 +60,15 @@ export function verdict(result) {
   const found = result.prediction === "PNEUMONIA";
   const side = found ? "at or above" : "below";
   const why = `p, the probability of pneumonia, is ${side} the threshold of the operating point ${point.name}.`;
-  if (gateReasons(result).includes("not_a_chest_film")) {
+  const codes = gateReasons(result);
+  if (codes.includes("not_a_chest_film") && (codes.includes("on_its_side") || codes.includes("upside_down"))) {
+    return {
+      tone: "doubt",
+      headline: "Not upright, or no chest X-ray",
+      why: `Turn the film and screen it again. As it lies, the model would say ${result.prediction}, which means little.`,
+    };
+  }
+  if (codes.includes("not_a_chest_film")) {
     return {
       tone: "doubt",
       headline: "Probably not a chest X-ray",

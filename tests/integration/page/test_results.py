@@ -36,6 +36,7 @@ CLEAR = "No signs found at this operating point"
             FOUND + "Uncertain",
             "usual for films without pneumonia only",
         ),
+        (Said(reasons=("not_a_chest_film", "on_its_side")), "Not upright, or no chest X-ray", "Turn the film"),
         (Said(reasons=("not_a_chest_film",)), "Probably not a chest X-ray", "means nothing for other pictures"),
     ],
 )

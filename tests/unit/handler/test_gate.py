@@ -110,14 +110,15 @@ def test_every_reason_is_said() -> None:
 
 
 @pytest.mark.parametrize(
-    ("turned", "more"), [("on its side", False), ("upside down", False), ("mirrored", True), (None, True)]
+    ("turned", "how"),
+    [("on its side", "lying so, it"), ("upside down", "lying so, it"), ("mirrored", "picture"), (None, "picture")],
 )
-def test_film_that_does_not_lie_upright_is_said_to_be_that(turned: Turned | None, more: bool) -> None:
+def test_film_that_does_not_lie_upright_is_said_first_to_be_that(turned: Turned | None, how: str) -> None:
     facts = dataclasses.replace(PLAIN, presentation=Presentation(turned=turned))
     presented = facts.presentation.warnings()
     sentences = said(facts, "not_a_chest_film")
     assert sentences[: len(presented)] == presented
-    assert ("not recognised" in " ".join(sentences)) == more
+    assert f"{how} was not recognised as a chest film" in sentences[-1]
 
 
 def test_warnings_of_the_format_come_last() -> None:

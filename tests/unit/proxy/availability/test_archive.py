@@ -82,6 +82,10 @@ def test_operating_point_is_that_of_the_configuration(pack: Callable[[Members], 
     assert Archive.read(pack({**MEMBERS, CONFIG: b"minWorkers: 1"})).operating_point == "rule_out"
 
 
+def test_handler_without_settings_is_taken(pack: Callable[[Members], Path]) -> None:
+    assert Archive.read(pack({**MEMBERS, CONFIG: b"handler:\n"})).operating_point == "rule_out"
+
+
 @pytest.mark.parametrize("policy", [*POLICIES, False])
 def test_every_policy_of_the_gate_is_taken(pack: Callable[[Members], Path], policy: object) -> None:
     Archive.read(pack({**MEMBERS, CONFIG: yaml.safe_dump({"handler": {"gate": policy}}).encode()}))
@@ -92,6 +96,11 @@ def test_every_policy_of_the_gate_is_taken(pack: Callable[[Members], Path], poli
     [
         ({"gate": "bogus"}, "model-config.yaml: handler: gate: must be one of warn, reject, off, got 'bogus'"),
         ({"gate": None}, "gate: must be one of warn"),
+        ({"gate": 0}, "gate: must be one of warn"),
+        ({"log_level": "LOUD"}, "log_level: must be one of WARNING"),
+        ({"lone_threads": "two"}, "lone_threads: must be a whole number"),
+        ({"lone_threads": True}, "lone_threads: must be a whole number"),
+        ({"Gate": "reject"}, "there is no setting Gate, there are operating_point, gate, lone_threads, log_level"),
         ({"operating_point": "zzz"}, "operating_point: must be one of rule_out, balanced, got 'zzz'"),
         ({"operating_point": []}, "operating_point: must be one of rule_out, balanced"),
     ],
