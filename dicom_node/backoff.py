@@ -22,20 +22,19 @@ class Backoff:
         self._clock = clock
         self.failures = 0
         """In a row."""
-        self.failed_at = 0.0
-        """When it last failed; of the clock."""
+        self._failed_at = 0.0
         self._wait_s = 0.0
         self._wish: float | None = None
 
     @property
     def due_at(self) -> float:
         """When the next try is due; of the clock."""
-        return self.failed_at + self._wait_s
+        return self._failed_at + self._wait_s
 
     @property
     def remaining_s(self) -> float:
         """How long not to try; 0 when a try is due. A clock that is set back does not prolong it beyond the wait."""
-        waited = self._clock() - self.failed_at
+        waited = self._clock() - self._failed_at
         return max(0.0, self._wait_s - max(0.0, waited))
 
     def failed(self, *, after_s: float = 0.0) -> float:
@@ -43,7 +42,7 @@ class Backoff:
         self.failures += 1
         wait_s = delay_s(self.failures, first_s=self._first_s, longest_s=self._longest_s)
         self._wait_s = max(wait_s, min(after_s, self._longest_s))
-        self.failed_at = self._clock()
+        self._failed_at = self._clock()
         return self._wait_s
 
     def wish(self, asked_at: float) -> None:

@@ -209,7 +209,7 @@ class Courier:
 
 
 def _wait_s(backoff: Backoff, queue: Queue) -> float:
-    """Return how long not to try: not at all, where the operator has asked for a try since the last failure."""
+    """Return how long not to try: not at all, where the operator has asked for a try since this was last asked."""
     backoff.wish(queue.retry_asked_at())
     return backoff.remaining_s
 

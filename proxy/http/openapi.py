@@ -153,9 +153,6 @@ EXPLANATION = {
 }
 REFUSED = {"error": {"code": "damaged_film", "message": "the PNG is truncated"}}
 BATCH = {"results": [{"file": "a.jpeg", "status": 200, **RESULT}, {"file": "b.png", "status": 422, **REFUSED}]}
-_RATES = {"sensitivity": {"value": 0.992727, "low": 0.981451, "high": 0.997168}} | {
-    "specificity": {"value": 0.942408, "low": 0.899831, "high": 0.967541}
-}
 MODEL = {
     "version": "1.3.2",
     "sha256": {
@@ -171,7 +168,8 @@ MODEL = {
     "operating_points": [
         {
             **_POINT,
-            **_RATES,
+            "sensitivity": {"value": 0.992727, "low": 0.981451, "high": 0.997168},
+            "specificity": {"value": 0.942408, "low": 0.899831, "high": 0.967541},
             "ppv": {"value": 0.475677, "low": 0.340231, "high": 0.617867},
             "npv": {"value": 0.999594, "low": 0.998916, "high": 0.999846},
         }
